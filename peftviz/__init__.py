@@ -1,0 +1,75 @@
+"""See what each PEFT adapter operation does to a model, what it leaves behind, and remove it correctly.
+
+Importing this package imports neither torch nor peft nor a notebook library: each public name is loaded when used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peftviz.core.audit import Audit as Audit
+    from peftviz.core.audit import Finding as Finding
+    from peftviz.core.diff import Change as Change
+    from peftviz.core.diff import Diff as Diff
+    from peftviz.core.diff import diff as diff
+    from peftviz.core.patch import patch as patch
+    from peftviz.core.plan import DeletionPlan as DeletionPlan
+    from peftviz.core.serialize import load as load
+    from peftviz.core.snapshot import Snapshot as Snapshot
+    from peftviz.core.timeline import Step as Step
+    from peftviz.errors import PeftvizError as PeftvizError
+    from peftviz.auditing import assert_clean as assert_clean
+    from peftviz.auditing import audit as audit
+    from peftviz.live.capture import capture as capture
+    from peftviz.live.deletion import DeletionReport as DeletionReport
+    from peftviz.live.deletion import delete_adapter as delete_adapter
+    from peftviz.live.deletion import plan_deletion as plan_deletion
+    from peftviz.live.repair import RepairReport as RepairReport
+    from peftviz.live.repair import repair as repair
+    from peftviz.live.session import Session as Session
+    from peftviz.live.session import watch as watch
+    from peftviz.views.widget import Inspector as Inspector
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Audit": "core.audit",
+    "Change": "core.diff",
+    "DeletionPlan": "core.plan",
+    "DeletionReport": "live.deletion",
+    "Diff": "core.diff",
+    "Finding": "core.audit",
+    "Inspector": "views.widget",
+    "PeftvizError": "errors",
+    "RepairReport": "live.repair",
+    "Session": "live.session",
+    "Snapshot": "core.snapshot",
+    "Step": "core.timeline",
+    "assert_clean": "auditing",
+    "audit": "auditing",
+    "capture": "live.capture",
+    "delete_adapter": "live.deletion",
+    "diff": "core.diff",
+    "load": "core.serialize",
+    "patch": "core.patch",
+    "plan_deletion": "live.deletion",
+    "repair": "live.repair",
+    "watch": "live.session",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'peftviz' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"peftviz.{home}"), name)
+    globals()[name] = value  # later look-ups skip this function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""What is: frozen data and pure functions over it. No torch, no peft, no notebook."""

@@ -1,0 +1,40 @@
+"""The one place where core reaches for the views: objects show themselves when a notebook asks them to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class Displayed:
+    """Mixin: a rich display made by `peftviz.views`, imported at the moment it is asked for."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> Any:
+        from peftviz.views.mime import mimebundle
+
+        return mimebundle(self, include=include, exclude=exclude)
+
+    def to_text(self, *, width: int = 100) -> str:
+        """Plain text for terminals, `width` columns wide (given, never measured)."""
+        from peftviz.views.text import to_text
+
+        return to_text(self, width=width)
+
+    def to_html(self, path: str | None = None) -> str:
+        """One self-contained HTML page; also written to `path` when one is given.
+
+        Returns:
+            The page.
+        """
+        from peftviz.views.html import to_html
+
+        return to_html(self, path)
+
+
+def dataframes() -> ModuleType:
+    """The module that makes DataFrames."""
+    from peftviz.views import dataframe
+
+    return dataframe

@@ -1,0 +1,149 @@
+"""Small frozen views of one row each, handed out on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from peftviz.core.tables import Role
+
+
+@dataclass(frozen=True)
+class ModuleRow:
+    """One module of a snapshot.
+
+    Attributes:
+        row: Row in `snapshot.modules`.
+        path: Dotted path from the model, `""` for the model itself.
+        name: Last part of the path.
+        type: Qualified class name.
+        training: Whether the module is in training mode.
+        role: What the module is for.
+        adapter: The adapter it belongs to, or None.
+        alias_of: Path of the first occurrence when this is a further one, else None.
+        hooks: The registered hooks, as `"forward_pre:package.function"`.
+        state: Instance attributes of a module of PEFT's, as JSON values.
+        identity: Serial number of the object within `Snapshot.scope`.
+    """
+
+    row: int
+    path: str
+    name: str
+    type: str
+    training: bool
+    role: Role
+    adapter: str | None
+    alias_of: str | None
+    hooks: tuple[str, ...]
+    state: Mapping[str, Any] = field(repr=False)
+    identity: int = field(repr=False, compare=False)
+
+    @property
+    def class_name(self) -> str:
+        """The class name without its module."""
+        return self.type.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One parameter or buffer of a snapshot.
+
+    Attributes:
+        row: Row in `snapshot.tensors`.
+        path: Dotted path from the model.
+        owner: Path of the module that holds it.
+        name: Attribute name at the owner.
+        kind: `"parameter"` or `"buffer"`.
+        shape: Sizes of the dimensions.
+        dtype: As in `"float32"`.
+        device: As in `"cpu"`.
+        requires_grad: Whether gradients are recorded.
+        persistent: Whether it is part of the state dict (always true for parameters).
+        numel: Number of elements.
+        nbytes: Bytes of the elements.
+        storage: First row that shares its storage.
+        shared_with: Paths of the other tensors in the same storage.
+        version: In-place version counter.
+        fingerprint: Hash of the values as 16 hex digits, or None when not taken.
+        role: What the tensor is for.
+        adapter: The adapter it belongs to, or None.
+        identity: Serial number of the object within `Snapshot.scope`.
+    """
+
+    row: int
+    path: str
+    owner: str
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    device: str
+    requires_grad: bool
+    persistent: bool
+    numel: int
+    nbytes: int
+    storage: int
+    shared_with: tuple[str, ...]
+    version: int
+    fingerprint: str | None
+    role: Role
+    adapter: str | None
+    identity: int = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One adapter that a config registry of the model names.
+
+    Attributes:
+        name: Its name.
+        method: PEFT's type, as in `"LORA"`.
+        config: The config as JSON values.
+        active: Whether the model reports it as active.
+        merged: Whether any layer holds it merged into its base weights.
+        inference: The config's `inference_mode`.
+    """
+
+    name: str
+    method: str
+    config: Mapping[str, Any] = field(repr=False)
+    active: bool = False
+    merged: bool = False
+    inference: bool = False
+
+
+@dataclass(frozen=True)
+class AdapterState:
+    """What the model says of its adapters as a whole.
+
+    Attributes:
+        handle: `"PeftModel"`, `"PeftMixedModel"`, `"transformers"`, `"injected"` or `"plain"`.
+        tuner: Class name of the tuner, as in `"LoraModel"`, or None.
+        active: Names that the handle reports as active.
+        enabled: False when the layers are disabled, None when there is no adapter layer.
+        registries: Path of each object with a `peft_config`, and the names it lists.
+    """
+
+    handle: str = "plain"
+    tuner: str | None = None
+    active: tuple[str, ...] = ()
+    enabled: bool | None = None
+    registries: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over a snapshot; tensors in one storage are counted once.
+
+    Attributes:
+        modules: Number of distinct modules.
+        parameters: Elements of all parameters.
+        trainable: Elements of the parameters that require gradients.
+        bytes: Bytes of the storages of all parameters and buffers.
+    """
+
+    modules: int
+    parameters: int
+    trainable: int
+    bytes: int

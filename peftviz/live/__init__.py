@@ -1,0 +1,1 @@
+"""What runs: everything that touches a model. Imports torch; `peft_facts` alone knows peft."""

@@ -1,0 +1,1 @@
+"""What is seen: text, HTML, pandas, Graphviz and the widget. Reads core only."""

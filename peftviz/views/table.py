@@ -1,0 +1,138 @@
+"""The view model: one columnar table in preorder of what a reader sees. Every renderer translates it and decides nothing.
+
+The table is a unified tree: the rows of the state after, and among them, at their old place, the rows that are gone.
+A module row is followed by the rows of its own tensors, then by its child modules.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from peftviz.core.tables import IntArray
+
+
+class RowKind(enum.IntEnum):
+    """What a row stands for."""
+
+    MODULE = 0
+    PARAMETER = 1
+    BUFFER = 2
+
+
+class Status(enum.IntEnum):
+    """What happened to a row; the word and the symbol that go with it are in `STATUS_WORDS`."""
+
+    SAME = 0
+    CHANGED = 1
+    """A field of the row itself changed."""
+    INSIDE = 2
+    """Only something below the row changed."""
+    ADDED = 3
+    REMOVED = 4
+    WRAPPED = 5
+    UNWRAPPED = 6
+    MOVED = 7
+    REPLACED = 8
+    RETIED = 9
+    LEFTOVER = 10
+    """An error or warning finding points at the row: shown in red."""
+
+
+STATUS_WORDS: Mapping[Status, tuple[str, str]] = {
+    Status.SAME: ("=", "same"),
+    Status.CHANGED: ("~", "changed"),
+    Status.INSIDE: ("~", "changed inside"),
+    Status.ADDED: ("+", "added"),
+    Status.REMOVED: ("−", "removed"),
+    Status.WRAPPED: ("⤷", "wrapped"),
+    Status.UNWRAPPED: ("⤶", "unwrapped"),
+    Status.MOVED: ("→", "moved"),
+    Status.REPLACED: ("↻", "replaced"),
+    Status.RETIED: ("∞", "retied"),
+    Status.LEFTOVER: ("◆", "LEFTOVER"),
+}
+
+
+class Trainable(enum.IntEnum):
+    """Whether a row trains; a module's value sums up its parameters."""
+
+    NONE = 0
+    """No parameters, or the row does not exist on this side."""
+    FROZEN = 1
+    TRAINABLE = 2
+    PARTLY = 3
+
+
+@dataclass(frozen=True, eq=False)
+class ViewTable:
+    """What a reader sees of a snapshot, a diff or an audit; arrays have one entry a row, strings are interned.
+
+    `*_before` and `*_after` columns hold 0 where the row does not exist on that side. For a single snapshot both
+    sides are the same.
+
+    Attributes:
+        strings: Interned strings; entry 0 is `""`.
+        parent: Row of the parent, -1 for the root (int32).
+        depth: Number of ancestors (uint16).
+        kind: Values of `RowKind` (uint8).
+        label: Code into `strings`: the attribute name, or the class of the model for the root (uint32).
+        was: Code into `strings`: full old path of a wrapped, unwrapped or moved row, else 0 (uint32).
+        status: Values of `Status` (uint8).
+        note: Code into `strings`: short remark such as `"active"`, `"alias of a.b"`, `"shared with …"`, else 0 (uint32).
+        type_before, type_after: Code into `strings`: short class name (uint32).
+        shape_before, shape_after: Code into `strings`, as in `"8 × 4096"` (uint32).
+        dtype_before, dtype_after: Code into `strings`; a module's is that of its tensors when alike (uint32).
+        device_before, device_after: Code into `strings`, as for dtype (uint32).
+        trainable_before, trainable_after: Values of `Trainable` (uint8).
+        bytes_before, bytes_after: Bytes of the row and all below it, shared storage counted once (float64).
+        numel_before, numel_after: Elements likewise, parameters only (float64).
+        role: Values of `peftviz.core.tables.Role` (uint8).
+        adapter: Code into `strings`, 0 for none (uint32).
+        before_row, after_row: Row in the snapshot's module or tensor table on that side, -1 for none (int32).
+        changes: JSON-able `[row, field, before, after]` for each field that changed, in row order.
+        findings: JSON-able dicts of the findings with an added `"row"` (-1 when the path is not in the table).
+        summary: JSON-able facts for the header: `title`, `subtitle`, `modules`, `parameters`, `trainable`, `bytes`
+            (each `[before, after]`), `counts` by status word, `adapters` (`[before names, after names]`),
+            `leftover_bytes`.
+        roles: JSON-able `[label, role, adapter, bytes before, bytes after, leftover]` parts of the memory bars,
+            largest first within their group; they add up to `summary["bytes"]`.
+        details: JSON-able extras by row for the details panel (`hooks`, `state`, `config`, `shared_with`), sparse.
+    """
+
+    strings: tuple[str, ...]
+    parent: IntArray
+    depth: IntArray
+    kind: IntArray
+    label: IntArray
+    was: IntArray
+    status: IntArray
+    note: IntArray
+    type_before: IntArray
+    type_after: IntArray
+    shape_before: IntArray
+    shape_after: IntArray
+    dtype_before: IntArray
+    dtype_after: IntArray
+    device_before: IntArray
+    device_after: IntArray
+    trainable_before: IntArray
+    trainable_after: IntArray
+    bytes_before: Any
+    bytes_after: Any
+    numel_before: Any
+    numel_after: Any
+    role: IntArray
+    adapter: IntArray
+    before_row: IntArray
+    after_row: IntArray
+    changes: list[list[Any]] = field(default_factory=list)
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+    roles: list[list[Any]] = field(default_factory=list)
+    details: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.parent)
