@@ -1,0 +1,48 @@
+"""Puts a recorded tree into preorder."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from peftviz.core.tables import IntArray
+
+
+def preorder_positions(parent: IntArray) -> IntArray:
+    """Position in preorder of each recorded node.
+
+    Args:
+        parent: Index of the parent record, -1 for the root. Parents come before their children, and the children
+            of one parent come in their order (other nodes may stand in between).
+
+    Returns:
+        For each record its row in preorder, shape `(records,)`.
+    """
+    count = len(parent)
+    depth = record_depth(parent)
+    by_depth = np.argsort(depth, kind="stable")
+    bounds = np.searchsorted(depth[by_depth], np.arange(int(depth.max(initial=0)) + 2))
+    levels = [by_depth[bounds[level] : bounds[level + 1]] for level in range(len(bounds) - 1)]
+    size = np.ones(count, np.int64)
+    for level in reversed(levels[1:]):
+        np.add.at(size, parent[level], size[level])
+    position = np.zeros(count, np.int64)
+    for level in levels[1:]:
+        siblings = level[np.argsort(parent[level], kind="stable")]
+        owner = parent[siblings]
+        before = np.cumsum(size[siblings]) - size[siblings]
+        first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
+        offset = np.repeat(before[first], np.diff(np.r_[first, len(siblings)]))
+        position[siblings] = position[owner] + 1 + before - offset
+    return position
+
+
+def record_depth(parent: IntArray) -> IntArray:
+    """Number of ancestors of each record. Shape `(records,)`."""
+    depth = np.zeros(len(parent), np.int32)
+    ancestor = parent.astype(np.int64)
+    rows = np.flatnonzero(ancestor >= 0)
+    while len(rows):
+        depth[rows] += 1
+        ancestor[rows] = parent[ancestor[rows]]
+        rows = rows[ancestor[rows] >= 0]
+    return depth

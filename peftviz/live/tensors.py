@@ -1,0 +1,158 @@
+"""Records parameters and buffers in columns, all of a tensor's fields in one visit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from peftviz.core.tables import IntArray, TensorFlag, TensorSpec, first_occurrence
+from peftviz.live.fingerprint import fingerprints
+from peftviz.live.identity import IdentityRegistry
+from peftviz.live.interning import Interner
+from peftviz.live.module_state import qualified_name
+
+_META = torch.device("meta")
+
+
+class TensorRecorder:
+    """Collects the tensors of modules chunk by chunk.
+
+    Args:
+        names: Interned attribute names, shared with the module walk.
+        registry: Source of the serial numbers.
+        values: `"off"`, `"sample"` or `"full"`.
+    """
+
+    def __init__(self, names: Interner[str], registry: IdentityRegistry, *, values: str) -> None:
+        self._names = names
+        self._registry = registry
+        self._values = values
+        self._specs: Interner[tuple[Any, ...]] = Interner()
+        self._columns: dict[str, list[IntArray]] = {
+            name: []
+            for name in ("owner", "name", "spec", "flags", "version", "identity", "key", "storage_nbytes", "fingerprint")
+        }
+
+    def add(self, base: int, dicts: list[Mapping[str, Any]]) -> None:
+        """Records the tensors of one chunk of modules, given their `__dict__`s and the number of the first record."""
+        owners: list[int] = []
+        names: list[int] = []
+        flags: list[int] = []
+        tensors: list[torch.Tensor] = []
+        codes = self._names
+        parameter, buffer = int(TensorFlag.PERSISTENT), int(TensorFlag.BUFFER | TensorFlag.PERSISTENT)
+        for record, slots in enumerate(dicts, base):
+            if own := slots["_parameters"]:
+                for name, tensor in own.items():
+                    if tensor is not None:
+                        owners.append(record)
+                        names.append(codes[name])
+                        flags.append(parameter)
+                        tensors.append(tensor)
+            if own := slots["_buffers"]:
+                hidden = slots["_non_persistent_buffers_set"]
+                for name, tensor in own.items():
+                    if tensor is not None:
+                        owners.append(record)
+                        names.append(codes[name])
+                        flags.append(int(TensorFlag.BUFFER) if name in hidden else buffer)
+                        tensors.append(tensor)
+        if tensors:
+            self._visit(owners, names, flags, tensors)
+
+    def _visit(self, owners: list[int], names: list[int], flags: list[int], tensors: list[torch.Tensor]) -> None:
+        with torch._C.DisableTorchFunctionSubclass():  # a subclass must not turn a look into a computation
+            specs = self._specs
+            spec: list[int] = []
+            key: list[int] = []
+            nbytes: list[int] = []
+            version: list[int] = []
+            for tensor in tensors:
+                device = tensor.device
+                try:
+                    spec.append(specs[tensor.shape, tensor.dtype, device, type(tensor)])
+                except RuntimeError:  # an uninitialised (lazy) parameter has no shape yet
+                    spec.append(specs[torch.Size(), tensor.dtype, device, type(tensor)])
+                if device == _META:  # meta storages are empty: there the object is all there is
+                    key.append(id(tensor))
+                    nbytes.append(-1)
+                else:
+                    address, size = _storage(tensor)
+                    key.append(address)
+                    nbytes.append(size)
+                version.append(_version(tensor))
+            grads = [tensor.requires_grad for tensor in tensors]
+            columns = self._columns
+            if self._values != "off":
+                columns["fingerprint"].append(fingerprints(tensors, full=self._values == "full"))
+        columns["owner"].append(np.array(owners, np.int64))
+        columns["name"].append(np.array(names, np.int32))
+        columns["spec"].append(np.array(spec, np.int32))
+        columns["flags"].append(np.array(flags, np.uint8) + np.array(grads, np.uint8) * int(TensorFlag.REQUIRES_GRAD))
+        columns["version"].append(np.array(version, np.int64))
+        columns["identity"].append(np.array(self._registry.serials(tensors), np.int64))
+        columns["key"].append(np.array(key, np.int64))
+        columns["storage_nbytes"].append(np.array(nbytes, np.int64))
+
+    def move(self, moved: Mapping[int, int]) -> None:
+        """Gives the tensors of some records to others."""
+        if moved:
+            owner = self._joined("owner")
+            self._columns["owner"] = [np.array([moved.get(record, record) for record in owner.tolist()], np.int64)]
+
+    def settle(self, position: IntArray) -> None:
+        """Puts the columns in the order of the module rows.
+
+        Args:
+            position: Module row of each module record.
+        """
+        owner = position[self._joined("owner")]
+        order = np.argsort(owner, kind="stable")
+        self.owner = owner[order]
+        self.name, self.spec, self.flags, self.version, self.identity = (
+            self._joined(column)[order] for column in ("name", "spec", "flags", "version", "identity")
+        )
+        self.fingerprint = self._joined("fingerprint")[order] if self._values != "off" else np.zeros(0, np.uint64)
+        self.storage = first_occurrence(self._joined("key")[order])
+        self.specs = tuple(_spec(*key) for key in self._specs)
+        nbytes = self._joined("storage_nbytes")[order]
+        expected = np.array([spec.nbytes for spec in self.specs], np.int64)[self.spec]
+        leader = self.storage == np.arange(len(self.storage))
+        self.odd_storage_rows = np.flatnonzero(leader & (nbytes >= 0) & (nbytes != expected))
+        self.odd_storage_nbytes = nbytes[self.odd_storage_rows]
+        self._columns.clear()
+
+    def _joined(self, column: str) -> IntArray:
+        pieces = self._columns[column]
+        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+
+def _storage(tensor: torch.Tensor) -> tuple[int, int]:
+    """Address of the storage's implementation (never of the data: that is 0 for each empty one) and its bytes."""
+    try:
+        storage = tensor.untyped_storage()
+        return storage._cdata, storage.nbytes()
+    except (RuntimeError, NotImplementedError):  # sparse and other layouts have no single storage
+        return id(tensor), -1
+
+
+def _version(tensor: torch.Tensor) -> int:
+    try:
+        return tensor._version
+    except RuntimeError:  # inference tensors keep no count
+        return 0
+
+
+def _spec(shape: torch.Size, dtype: torch.dtype, device: torch.device, cls: type) -> TensorSpec:
+    numel = shape.numel()
+    return TensorSpec(
+        shape=tuple(shape),
+        dtype=str(dtype).removeprefix("torch."),
+        device=str(device),
+        numel=numel,
+        nbytes=numel * dtype.itemsize,
+        type=qualified_name(cls),
+    )
