@@ -38,3 +38,10 @@ def dataframes() -> ModuleType:
     from peftviz.views import dataframe
 
     return dataframe
+
+
+def graph(diff: Any, path: str) -> Any:
+    """The Graphviz picture of a diff."""
+    from peftviz.views.graph import graph as draw
+
+    return draw(diff, path)

@@ -62,6 +62,8 @@ class TensorRow:
         persistent: Whether it is part of the state dict (always true for parameters).
         numel: Number of elements.
         nbytes: Bytes of the elements.
+        type: Qualified class name.
+        storage_nbytes: Bytes of the storage behind the tensor, or of the tensor where its storage is not known.
         storage: First row that shares its storage.
         shared_with: Paths of the other tensors in the same storage.
         version: In-place version counter.
@@ -83,6 +85,8 @@ class TensorRow:
     persistent: bool
     numel: int
     nbytes: int
+    type: str
+    storage_nbytes: int
     storage: int
     shared_with: tuple[str, ...]
     version: int

@@ -174,6 +174,8 @@ class Snapshot(Displayed):
             persistent=bool(flags & TensorFlag.PERSISTENT),
             numel=spec.numel,
             nbytes=spec.nbytes,
+            type=spec.type,
+            storage_nbytes=int(self.counted_bytes[table.storage[row]]),
             storage=int(table.storage[row]),
             shared_with=tuple(self.tensor_path(int(other)) for other in sharers if other != row),
             version=int(table.version[row]),

@@ -1,0 +1,278 @@
+"""Finds for each row of one snapshot the row of another that is the same thing, and says on what evidence."""
+
+from __future__ import annotations
+
+import enum
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftviz.core.recode import Columns
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.tables import IntArray, Role
+
+
+class Evidence(enum.IntEnum):
+    """What a match rests on."""
+
+    NONE = 0
+    IDENTITY = 1
+    """The same Python object."""
+    PATH = 2
+    """The same place in the tree."""
+    WRAPPING = 3
+    """The place that PEFT gives to what it wraps."""
+    CONTENT = 4
+    """The same class, shapes and values, found nowhere else."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Rows of the later snapshot matched to rows of the earlier one.
+
+    Attributes:
+        modules: For each later module row the earlier row, or -1.
+        module_evidence: Values of `Evidence`.
+        tensors: For each later tensor row the earlier row, or -1.
+        tensor_evidence: Values of `Evidence`.
+    """
+
+    modules: IntArray
+    module_evidence: IntArray
+    tensors: IntArray
+    tensor_evidence: IntArray
+
+    def inverted(self, modules: int, tensors: int) -> Matching:
+        """The same pairs seen from the other side.
+
+        Args:
+            modules: Number of module rows of the earlier snapshot.
+            tensors: Number of its tensor rows.
+        """
+        module_source, module_evidence = _invert(self.modules, self.module_evidence, modules)
+        tensor_source, tensor_evidence = _invert(self.tensors, self.tensor_evidence, tensors)
+        return Matching(module_source, module_evidence, tensor_source, tensor_evidence)
+
+
+def match(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns) -> Matching:
+    """Matches the rows of two snapshots.
+
+    Within one scope objects are matched by identity first, and what is left by path: another object in the same
+    place. Between scopes rows are matched by path, through PEFT's wrappers, and then by content.
+    """
+    modules = np.full(len(b.modules), -1, np.int64)
+    evidence = np.zeros(len(b.modules), np.uint8)
+    same_scope = a.scope is not None and a.scope is b.scope
+    if same_scope:
+        _match_unique(a.modules.identity, b.modules.identity, modules, evidence, Evidence.IDENTITY)
+        _match_shared_modules(a, b, ours, theirs, modules, evidence)
+        _match_by_path(a, b, ours, theirs, modules, evidence)
+    else:
+        _match_through_wrappers(a, b, modules, evidence)
+        _match_by_content(a, b, modules, evidence)
+
+    tensors = np.full(len(b.tensors), -1, np.int64)
+    tensor_evidence = np.zeros(len(b.tensors), np.uint8)
+    if same_scope:
+        _match_unique(a.tensors.identity, b.tensors.identity, tensors, tensor_evidence, Evidence.IDENTITY)
+        _match_tensors(a, b, ours, theirs, modules, tensors, tensor_evidence, identity=True)
+        _match_leftover_tensors(a, b, tensors, tensor_evidence)
+    _match_tensors(a, b, ours, theirs, modules, tensors, tensor_evidence, identity=False)
+    return Matching(modules, evidence, tensors, tensor_evidence)
+
+
+def _invert(source: IntArray, evidence: IntArray, count: int) -> tuple[IntArray, IntArray]:
+    inverse = np.full(count, -1, np.int64)
+    inverse_evidence = np.zeros(count, np.uint8)
+    rows = np.flatnonzero(source >= 0)
+    inverse[source[rows]] = rows
+    inverse_evidence[source[rows]] = evidence[rows]
+    return inverse, inverse_evidence
+
+
+def _match_unique(a: IntArray, b: IntArray, source: IntArray, evidence: IntArray, kind: Evidence) -> None:
+    """Matches serial numbers that occur once on each side."""
+    if not len(a) or not len(b):
+        return
+    span = int(max(a.max(), b.max())) + 1
+    if span <= 16 * (len(a) + len(b)):  # serial numbers are dense: a table beats a sort
+        row_of = np.full(span, -1, np.int64)
+        row_of[a] = np.arange(len(a))
+        once = (np.bincount(a, minlength=span) == 1) & (np.bincount(b, minlength=span) == 1)
+        found = np.where(once[b], row_of[b], -1)
+    else:
+        keys, a_first, a_count = np.unique(a, return_index=True, return_counts=True)
+        place = np.minimum(np.searchsorted(keys, b), len(keys) - 1)
+        _, b_inverse, b_count = np.unique(b, return_inverse=True, return_counts=True)
+        once = (keys[place] == b) & (a_count[place] == 1) & (b_count[b_inverse.reshape(-1)] == 1)
+        found = np.where(once, a_first[place], -1)
+    source[:] = found
+    evidence[found >= 0] = kind
+
+
+def _match_shared_modules(
+    a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, source: IntArray, evidence: IntArray
+) -> None:
+    """Matches modules that occur several times: occurrence by occurrence in the same place, then in order."""
+    shared = set(a.modules.identity[a.modules.alias_rows].tolist())
+    shared |= set(b.modules.identity[b.modules.alias_rows].tolist())
+    if not shared:
+        return
+    candidates: dict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(np.isin(a.modules.identity, list(shared))).tolist():
+        candidates[int(a.modules.identity[row])].append(row)
+    waiting = []
+    for row in np.flatnonzero(np.isin(b.modules.identity, list(shared))).tolist():
+        options = candidates.get(int(b.modules.identity[row]), [])
+        parent = int(b.modules.parent[row])
+        place = (int(source[parent]) if parent >= 0 else -1, int(theirs.names[row]))
+        for option in options:
+            if (int(a.modules.parent[option]), int(ours.names[option])) == place:
+                source[row], evidence[row] = option, Evidence.IDENTITY
+                options.remove(option)
+                break
+        else:
+            waiting.append(row)
+    for row in waiting:
+        options = candidates.get(int(b.modules.identity[row]), [])
+        if options:
+            source[row], evidence[row] = options.pop(0), Evidence.IDENTITY
+
+
+def _match_by_path(
+    a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, source: IntArray, evidence: IntArray
+) -> None:
+    """Matches what is left to what is left in the same place, from the root down."""
+    taken = np.zeros(len(a.modules), bool)
+    taken[source[source >= 0]] = True
+    if len(b.modules) and len(a.modules) and source[0] < 0 and not taken[0]:
+        source[0], evidence[0], taken[0] = 0, Evidence.PATH, True
+    rows = np.flatnonzero((source < 0) & (b.modules.parent >= 0))
+    rows = rows[source[b.modules.parent[rows]] >= 0]
+    span = int(max(ours.names.max(initial=0), theirs.names.max(initial=0))) + 1
+    free = np.flatnonzero(~taken & (a.modules.parent >= 0))
+    keys = a.modules.parent[free].astype(np.int64) * span + ours.names[free]
+    order = np.argsort(keys, kind="stable")
+    keys, free = keys[order], free[order]
+    while len(rows) and len(keys):
+        wanted = source[b.modules.parent[rows]] * span + theirs.names[rows]
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        hit = keys[place] == wanted
+        found = rows[hit]
+        source[found] = free[place[hit]]
+        evidence[found] = Evidence.PATH
+        unmatched = (source < 0) & (b.modules.parent >= 0)
+        rows = np.flatnonzero(unmatched & np.isin(b.modules.parent, found)) if len(found) else found
+
+
+def _match_through_wrappers(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntArray) -> None:
+    """Matches two trees of different processes by path; where one side is wrapped, to what the wrapper holds."""
+    if not len(a.modules) or not len(b.modules):
+        return
+    stack = [(0, 0)]
+    while stack:
+        row_a, row_b = stack.pop()
+        kind = Evidence.PATH
+        while b.modules.role[row_b] == Role.WRAPPER and a.modules.role[row_a] != Role.WRAPPER:
+            held = _held(b, row_b)
+            if held is None:
+                break
+            row_b, kind = held, Evidence.WRAPPING
+        while a.modules.role[row_a] == Role.WRAPPER and b.modules.role[row_b] != Role.WRAPPER:
+            held = _held(a, row_a)
+            if held is None:
+                break
+            row_a, kind = held, Evidence.WRAPPING
+        source[row_b], evidence[row_b] = row_a, kind
+        named = {a.names[a.modules.name[row]]: row for row in a.child_rows(row_a).tolist()}
+        for child in b.child_rows(row_b).tolist():
+            other = named.get(b.names[b.modules.name[child]])
+            if other is not None:
+                stack.append((other, child))
+
+
+def _held(snapshot: Snapshot, row: int) -> int | None:
+    """The one child of a wrapper that is no part of PEFT's own bookkeeping, or the wrapper further inside."""
+    roles = (Role.WRAPPED, Role.BASE, Role.WRAPPER)
+    held = [child for child in snapshot.child_rows(row).tolist() if snapshot.modules.role[child] in roles]
+    return held[0] if len(held) == 1 else None
+
+
+def _match_by_content(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntArray) -> None:
+    """Matches subtrees that moved: same classes, shapes and known values, and only one candidate on each side."""
+    taken = set(source[source >= 0].tolist())
+    lost = _contents(a, [row for row in range(len(a.modules)) if row not in taken])
+    found = _contents(b, np.flatnonzero(source < 0).tolist())
+    for content, rows in found.items():
+        options = lost.get(content, [])
+        if len(rows) == len(options) == 1 and a.subtree_end[options[0]] - options[0] == b.subtree_end[rows[0]] - rows[0]:
+            for offset in range(int(b.subtree_end[rows[0]]) - rows[0]):
+                if source[rows[0] + offset] < 0 and options[0] + offset not in taken:
+                    source[rows[0] + offset], evidence[rows[0] + offset] = options[0] + offset, Evidence.CONTENT
+                    taken.add(options[0] + offset)
+
+
+def _contents(snapshot: Snapshot, rows: list[int]) -> dict[tuple[object, ...], list[int]]:
+    """Rows by what their subtrees hold; subtrees without any known value are left out."""
+    contents: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    fingerprint = snapshot.tensors.fingerprint
+    if not len(fingerprint):
+        return contents
+    for row in rows:
+        stop = int(snapshot.subtree_end[row])
+        tensors = range(snapshot.tensor_rows_of(row).start, snapshot.tensor_rows_of(stop - 1).stop)
+        values = tuple(int(fingerprint[tensor]) for tensor in tensors)
+        if any(values):
+            types = tuple(snapshot.types[code] for code in snapshot.modules.type[row:stop].tolist())
+            shapes = tuple(snapshot.specs[code].shape for code in snapshot.tensors.spec[tensors.start : tensors.stop])
+            contents[types, shapes, values].append(row)
+    return contents
+
+
+def _match_tensors(
+    a: Snapshot,
+    b: Snapshot,
+    ours: Columns,
+    theirs: Columns,
+    modules: IntArray,
+    source: IntArray,
+    evidence: IntArray,
+    *,
+    identity: bool,
+) -> None:
+    """Matches tensors of matched owners by name, the same objects only or any that are left."""
+    taken = np.zeros(len(a.tensors), bool)
+    taken[source[source >= 0]] = True
+    rows = np.flatnonzero(source < 0)
+    rows = rows[modules[b.tensors.owner[rows]] >= 0]
+    free = np.flatnonzero(~taken)
+    if not len(rows) or not len(free):
+        return
+    span = int(max(ours.tensor_names.max(initial=0), theirs.tensor_names.max(initial=0))) + 1
+    keys = a.tensors.owner[free].astype(np.int64) * span + ours.tensor_names[free]
+    order = np.argsort(keys, kind="stable")
+    keys, free = keys[order], free[order]
+    wanted = modules[b.tensors.owner[rows]] * span + theirs.tensor_names[rows]
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    hit = keys[place] == wanted
+    if identity:
+        hit &= a.tensors.identity[free[place]] == b.tensors.identity[rows]
+    source[rows[hit]] = free[place[hit]]
+    evidence[rows[hit]] = Evidence.IDENTITY if identity else Evidence.PATH
+
+
+def _match_leftover_tensors(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntArray) -> None:
+    """Matches further occurrences of one tensor object in order."""
+    taken = np.zeros(len(a.tensors), bool)
+    taken[source[source >= 0]] = True
+    free = np.flatnonzero(~taken)
+    rows = np.flatnonzero(source < 0)
+    rows = rows[np.isin(b.tensors.identity[rows], a.tensors.identity[free])]
+    options: dict[int, list[int]] = defaultdict(list)
+    for row in free.tolist():
+        options[int(a.tensors.identity[row])].append(row)
+    for row in rows.tolist():
+        found = options[int(b.tensors.identity[row])]
+        if found:
+            source[row], evidence[row] = found.pop(0), Evidence.IDENTITY

@@ -1,0 +1,125 @@
+"""Brings the interned codes of two snapshots to one dictionary, so that whole columns can be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.tables import IntArray, ModuleFlag, TensorFlag, first_occurrence
+
+MODULE_FIELDS = ("type", "training", "role", "adapter", "state", "hooks")
+"""Fields of a module that a diff compares, besides its place in the tree."""
+
+TENSOR_FIELDS = (
+    "shape",
+    "dtype",
+    "device",
+    "class",
+    "kind",
+    "requires_grad",
+    "persistent",
+    "role",
+    "adapter",
+    "version",
+    "values",
+    "storage_nbytes",
+)
+"""Fields of a tensor that a diff compares, besides its place and what it shares storage with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """The comparable columns of one snapshot, its codes meaning the same as those of the other one.
+
+    Attributes:
+        names: Name of each module row.
+        modules: By field of `MODULE_FIELDS`, one value a module row.
+        tensor_names: Name of each tensor row.
+        tensors: By field of `TENSOR_FIELDS`, one value a tensor row.
+    """
+
+    names: IntArray
+    modules: dict[str, IntArray]
+    tensor_names: IntArray
+    tensors: dict[str, IntArray]
+
+
+def shared_columns(a: Snapshot, b: Snapshot) -> tuple[Columns, Columns]:
+    """Columns of two snapshots over common dictionaries."""
+    names = _common(a.names, b.names)
+    types = _common(a.types, b.types)
+    adapters = _common(a.adapter_names, b.adapter_names)
+    states = _common(a.states, b.states)
+    hooks = _common(a.hook_lists, b.hook_lists)
+    specs = {
+        field: _common([key(spec) for spec in a.specs], [key(spec) for spec in b.specs])
+        for field, key in {
+            "shape": lambda spec: spec.shape,
+            "dtype": lambda spec: spec.dtype,
+            "device": lambda spec: spec.device,
+            "class": lambda spec: spec.type,
+        }.items()
+    }
+
+    def columns(snapshot: Snapshot, side: int) -> Columns:
+        modules, tensors = snapshot.modules, snapshot.tensors
+        flags = tensors.flags
+        return Columns(
+            names=names[side][modules.name],
+            modules={
+                "type": types[side][modules.type],
+                "training": modules.flags & ModuleFlag.TRAINING,
+                "role": modules.role,
+                "adapter": adapters[side][modules.adapter],
+                "state": states[side][modules.state],
+                "hooks": hooks[side][modules.hooks],
+            },
+            tensor_names=names[side][tensors.name],
+            tensors={
+                **{field: table[side][tensors.spec] for field, table in specs.items()},
+                "kind": flags & TensorFlag.BUFFER,
+                "requires_grad": flags & TensorFlag.REQUIRES_GRAD,
+                "persistent": flags & TensorFlag.PERSISTENT,
+                "role": tensors.role,
+                "adapter": adapters[side][tensors.adapter],
+                "version": tensors.version,
+                "values": fingerprints(snapshot),
+                "storage_nbytes": storage_nbytes(snapshot),
+            },
+        )
+
+    return columns(a, 0), columns(b, 1)
+
+
+def fingerprints(snapshot: Snapshot) -> IntArray:
+    """Fingerprint of each tensor row, 0 where none was taken."""
+    taken = snapshot.tensors.fingerprint
+    return taken if len(taken) else np.zeros(len(snapshot.tensors), np.uint8)
+
+
+def storage_nbytes(snapshot: Snapshot) -> IntArray:
+    """Bytes of a storage that is larger or smaller than its first tensor, by tensor row; -1 elsewhere."""
+    column = np.full(len(snapshot.tensors), -1, np.int64)
+    column[snapshot.tensors.odd_storage_rows] = snapshot.tensors.odd_storage_nbytes
+    return column
+
+
+def alias_targets(snapshot: Snapshot) -> IntArray:
+    """For each module row, the row of the first occurrence of its module."""
+    column = np.arange(len(snapshot.modules))
+    column[snapshot.modules.alias_rows] = snapshot.modules.alias_targets
+    return column
+
+
+def tensor_aliases(snapshot: Snapshot) -> IntArray:
+    """For each tensor row, the first row that is the same tensor object."""
+    return first_occurrence(snapshot.tensors.identity)
+
+
+def _common(a: Sequence[Hashable], b: Sequence[Hashable]) -> tuple[IntArray, IntArray]:
+    codes: dict[Hashable, int] = {}
+    tables = [np.array([codes.setdefault(value, len(codes)) for value in side], np.int32) for side in (a, b)]
+    return tables[0], tables[1]
