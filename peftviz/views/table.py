@@ -1,4 +1,4 @@
-"""The view model: one columnar table in preorder of what a reader sees. Every renderer translates it and decides nothing.
+"""The view model: a columnar preorder table of what a reader sees. Every renderer translates it and decides nothing.
 
 The table is a unified tree: the rows of the state after, and among them, at their old place, the rows that are gone.
 A module row is followed by the rows of its own tensors, then by its child modules.
@@ -9,9 +9,14 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peftviz.core.tables import IntArray
+
+if TYPE_CHECKING:
+    from peftviz.core.audit import Audit
+    from peftviz.core.diff import Diff
+    from peftviz.core.snapshot import Snapshot
 
 
 class RowKind(enum.IntEnum):
@@ -70,7 +75,7 @@ class Trainable(enum.IntEnum):
 class ViewTable:
     """What a reader sees of a snapshot, a diff or an audit; arrays have one entry a row, strings are interned.
 
-    `*_before` and `*_after` columns hold 0 where the row does not exist on that side. For a single snapshot both
+    Text and `trainable` columns hold 0 where the row does not exist on that side. For a single snapshot both
     sides are the same.
 
     Attributes:
@@ -81,25 +86,33 @@ class ViewTable:
         label: Code into `strings`: the attribute name, or the class of the model for the root (uint32).
         was: Code into `strings`: full old path of a wrapped, unwrapped or moved row, else 0 (uint32).
         status: Values of `Status` (uint8).
-        note: Code into `strings`: short remark such as `"active"`, `"alias of a.b"`, `"shared with …"`, else 0 (uint32).
+        note: Code into `strings`: short remark such as `"active"`, `"alias of a.b"`, `"shared with …"`, or 0 (uint32).
         type_before, type_after: Code into `strings`: short class name (uint32).
         shape_before, shape_after: Code into `strings`, as in `"8 × 4096"` (uint32).
         dtype_before, dtype_after: Code into `strings`; a module's is that of its tensors when alike (uint32).
         device_before, device_after: Code into `strings`, as for dtype (uint32).
         trainable_before, trainable_after: Values of `Trainable` (uint8).
-        bytes_before, bytes_after: Bytes of the row and all below it, shared storage counted once (float64).
+        bytes_before, bytes_after: Bytes of the row and all rows below it in this table, shared storage counted once
+            (float64). So a new wrapper's bytes before are those of what it wraps, and row 0 has the totals.
         numel_before, numel_after: Elements likewise, parameters only (float64).
         role: Values of `peftviz.core.tables.Role` (uint8).
         adapter: Code into `strings`, 0 for none (uint32).
         before_row, after_row: Row in the snapshot's module or tensor table on that side, -1 for none (int32).
-        changes: JSON-able `[row, field, before, after]` for each field that changed, in row order.
-        findings: JSON-able dicts of the findings with an added `"row"` (-1 when the path is not in the table).
-        summary: JSON-able facts for the header: `title`, `subtitle`, `modules`, `parameters`, `trainable`, `bytes`
-            (each `[before, after]`), `counts` by status word, `adapters` (`[before names, after names]`),
-            `leftover_bytes`.
-        roles: JSON-able `[label, role, adapter, bytes before, bytes after, leftover]` parts of the memory bars,
-            largest first within their group; they add up to `summary["bytes"]`.
-        details: JSON-able extras by row for the details panel (`hooks`, `state`, `config`, `shared_with`), sparse.
+        changes: JSON-able `[row, field, before, after]` for each field that changed, in row order; for a module of
+            PEFT's, each changed instance attribute is a field. `summary["changes_cut"]` rows were left out.
+        findings: JSON-able dicts of the findings with an added `"row"` (-1 when the path is not in the table), and
+            `"rows"`, all rows that are concerned, `"row"` among them (the first 1,000; `"rows_total"` counts all).
+        summary: JSON-able facts for the header: `title` (class of the model beneath its wrappers), `subtitle`,
+            `labels`, `modules`, `parameters`, `trainable`, `bytes` and `handle` (each `[before, after]`), `single`
+            (there is one state only), `counts` by status word, `adapters` (`[before names, after names]`),
+            `adapter_facts` (likewise, dicts with `name`, `method`, `active`, `merged`), `enabled`, `configs` by adapter
+            name, `leftover_rows`, `leftover_bytes`, `severities` (findings by severity), `changes_cut`.
+        roles: JSON-able `[label, role, adapter, bytes before, bytes after, leftover]` parts of the memory bars, role
+            being `"base"`, `"shared"`, `"adapter"` or `"saved"`; the base first, largest first within a group. They
+            add up to `summary["bytes"]`. The bytes before of a leftover part are those of the same tensors.
+        details: JSON-able extras for the details panel, sparse and interned: `{"rows": [row, …], "payload": [index,
+            …], "payloads": [{…}, …], "cut": n}`; the payload of `rows[i]` is `payloads[payload[i]]`, a dict with some
+            of `state` (instance attributes of a PEFT module), `hooks`, and `shared_with` with `sharers` (how many).
     """
 
     strings: tuple[str, ...]
@@ -132,7 +145,19 @@ class ViewTable:
     findings: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     roles: list[list[Any]] = field(default_factory=list)
-    details: dict[int, dict[str, Any]] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.parent)
+
+
+def view_table(subject: Snapshot | Diff | Audit, *, audit: Audit | None = None) -> ViewTable:
+    """Turns a snapshot, a diff or an audit into what a reader sees of it.
+
+    Args:
+        subject: An audit stands for its snapshot, or for the diff from its baseline when it has one.
+        audit: Findings to mark in the rows of a snapshot or a diff.
+    """
+    from peftviz.views.build import build_table
+
+    return build_table(subject, audit)

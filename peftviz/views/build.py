@@ -1,0 +1,214 @@
+"""Builds the view table: columns in, columns out, no object a row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from peftviz.core.diff import Diff, diff
+from peftviz.core.preorder import record_depth
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.tables import IntArray, Role, TensorFlag
+from peftviz.views.formatting import short_class_names
+from peftviz.views.interning import StringPool
+from peftviz.views.marks import Marked, mark_findings
+from peftviz.views.parts import memory_parts
+from peftviz.views.row_details import row_changes, row_details
+from peftviz.views.sides import Columns, Side, read_side
+from peftviz.views.summary import summarise
+from peftviz.views.table import RowKind, Status, ViewTable
+from peftviz.views.unify import Match, Tree, unify
+
+if TYPE_CHECKING:
+    from peftviz.core.audit import Audit
+
+_PRECEDENCE = (
+    (32, Status.CHANGED),
+    (64, Status.RETIED),
+    (8, Status.MOVED),
+    (4, Status.UNWRAPPED),
+    (2, Status.WRAPPED),
+    (16, Status.REPLACED),
+    (1, Status.ADDED),
+)
+"""Bits of a diff's kinds and the status they give; a later one hides an earlier one."""
+
+
+def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) -> ViewTable:
+    """Makes the view table of a snapshot, a diff or an audit; see `peftviz.views.table.view_table`."""
+    subject, audit = _unfolded(subject, audit)
+    pool = StringPool()
+    if isinstance(subject, Snapshot):
+        classes = _classes(subject)
+        before = after = read_side(subject, pool, classes)
+        rows = [np.arange(len(subject.modules)), np.arange(len(subject.tensors))]
+        nothing = np.zeros(0, np.int64)
+        match, diff = Match(rows[0], rows[1], nothing, nothing), None
+    else:
+        diff = subject
+        classes = _classes(diff.before, diff.after)
+        before, after = read_side(diff.before, pool, classes), read_side(diff.after, pool, classes)
+        match = Match(diff.module_source, diff.tensor_source, diff.removed_modules, diff.removed_tensors)
+    tree = unify(before.snapshot, after.snapshot, match)
+    end = _subtree_ends(tree.parent)
+    marked = mark_findings(audit, before, after, tree)
+    status = _statuses(tree, diff, marked, end)
+    columns = _columns(tree, before, after, end)
+    leftover = _leftover_tensors(tree, columns, pool, marked, end)
+    parts = memory_parts(tree, before, after, leftover, pool)
+    changes, changes_cut = row_changes(tree, diff) if diff is not None else ([], 0)
+    details = row_details(tree, before, after, status, marked)
+    return ViewTable(
+        parent=tree.parent,
+        depth=_depths(tree.parent),
+        was=_old_paths(tree, before, diff, pool),
+        status=status,
+        before_row=tree.before_row,
+        after_row=tree.after_row,
+        changes=changes,
+        findings=marked.entries,
+        summary={
+            **summarise(before.snapshot, after.snapshot, status, columns["bytes_after"], leftover, marked.entries),
+            "changes_cut": changes_cut,
+        },
+        roles=parts,
+        details=details,
+        strings=pool.strings(),
+        **columns,
+    )
+
+
+def _unfolded(subject: Snapshot | Diff | Audit, audit: Audit | None) -> tuple[Snapshot | Diff, Audit | None]:
+    """An audit stands for its snapshot, or for the diff from its baseline, with the findings marked."""
+    if isinstance(subject, (Snapshot, Diff)):
+        return subject, audit
+    if subject.baseline is None:
+        return subject.snapshot, subject
+    return diff(subject.baseline, subject.snapshot), subject
+
+
+def _classes(*snapshots: Snapshot) -> dict[str, str]:
+    types = [name for snapshot in snapshots for name in snapshot.types]
+    types += [spec.type for snapshot in snapshots for spec in snapshot.specs]
+    return short_class_names(types)
+
+
+def _columns(tree: Tree, before: Side, after: Side, end: IntArray) -> dict[str, Any]:
+    old = {name: _spread(tree, before, tree.before_row, name) for name in Columns.__dataclass_fields__}
+    new = {name: _spread(tree, after, tree.after_row, name) for name in Columns.__dataclass_fields__}
+    exists = tree.after_row >= 0
+    columns = {name: np.where(exists, new[name], old[name]) for name in ("label", "note", "role", "adapter")}
+    columns["role"] = columns["role"].astype(np.uint8)
+    for name in ("type", "shape", "dtype", "device", "trainable"):
+        columns[f"{name}_before"], columns[f"{name}_after"] = old[name], new[name]
+    for name, source in (("bytes", "nbytes"), ("numel", "numel")):
+        for when, values in (("before", old[source]), ("after", new[source])):
+            columns[f"{name}_{when}"] = _sums_below(values, end)
+    columns["kind"] = _kinds(tree, before.snapshot, after.snapshot)
+    return columns
+
+
+def _spread(tree: Tree, side: Side, rows: IntArray, name: str) -> npt.NDArray[Any]:
+    modules, tensors = getattr(side.modules, name), getattr(side.tensors, name)
+    column = np.zeros(len(rows), modules.dtype if len(modules) else tensors.dtype)
+    for mask, values in ((tree.module, modules), (~tree.module, tensors)):
+        here = np.flatnonzero(mask & (rows >= 0))
+        column[here] = values[rows[here]]
+    return column
+
+
+def _sums_below(values: npt.NDArray[np.float64], end: IntArray) -> npt.NDArray[np.float64]:
+    # Integers up to 2^53 add up exactly in float64, so a difference of running sums is exact, too.
+    running = np.concatenate([[0.0], np.cumsum(values)])
+    return np.asarray(running[end] - running[:-1])
+
+
+def _kinds(tree: Tree, before: Snapshot, after: Snapshot) -> IntArray:
+    kind = np.zeros(len(tree.parent), np.uint8)
+    for snapshot, rows in ((before, tree.before_row), (after, tree.after_row)):
+        here = np.flatnonzero(~tree.module & (rows >= 0))
+        buffer = (snapshot.tensors.flags[rows[here]] & TensorFlag.BUFFER) != 0
+        kind[here] = np.where(buffer, RowKind.BUFFER, RowKind.PARAMETER)
+    return kind
+
+
+def _statuses(tree: Tree, diff: Diff | None, marked: Marked, end: IntArray) -> IntArray:
+    status = np.zeros(len(tree.parent), np.uint8)
+    if diff is not None:
+        for rows, kinds in ((tree.after_modules, diff.module_kinds), (tree.after_tensors, diff.tensor_kinds)):
+            word = np.zeros(len(rows), np.uint8)
+            for bit, value in _PRECEDENCE:
+                word[(kinds & bit) != 0] = value
+            status[rows] = word
+        status[tree.removed_modules] = Status.REMOVED
+        status[tree.removed_tensors] = Status.REMOVED
+        running = np.concatenate([[0], np.cumsum(status != Status.SAME)])
+        inside = (status == Status.SAME) & (running[end] > running[:-1])
+        status[inside] = Status.INSIDE
+    for _, red in marked.leftovers():
+        status[red] = Status.LEFTOVER
+    return status
+
+
+def _leftover_tensors(
+    tree: Tree,
+    columns: dict[str, Any],
+    pool: StringPool,
+    marked: Marked,
+    end: IntArray,
+) -> npt.NDArray[np.bool_]:
+    """Tensor rows that a finding says should be gone.
+
+    A finding on an adapter's own module covers all below it; one on a wrapper covers what belongs to the adapter it
+    names, not the base weights inside.
+    """
+    count = len(tree.parent)
+    owned = columns["role"] >= Role.ADAPTER
+    leftover = np.zeros(count, bool)
+    spans: dict[int, list[int]] = {}
+    for adapter, rows in marked.leftovers():
+        spans.setdefault(pool.code(adapter), []).extend(rows)
+    for code, red in spans.items():
+        start = np.array(red, np.int64)
+        if not code:
+            start = start[owned[start]]
+        edges = np.zeros(count + 1, np.int64)
+        np.add.at(edges, start, 1)
+        np.add.at(edges, end[start], -1)
+        covered = np.cumsum(edges[:-1]) > 0
+        leftover |= covered & owned & ((columns["adapter"] == code) if code else True)
+    tensors: npt.NDArray[np.bool_] = leftover & ~tree.module & (tree.after_row >= 0)
+    return tensors
+
+
+def _old_paths(tree: Tree, before: Side, diff: Diff | None, pool: StringPool) -> IntArray:
+    was = np.zeros(len(tree.parent), np.uint32)
+    if diff is None:
+        return was
+    moved = 2 | 4 | 8
+    for rows, kinds, source, path in (
+        (tree.after_modules, diff.module_kinds, diff.module_source, before.paths.path),
+        (tree.after_tensors, diff.tensor_kinds, diff.tensor_source, before.tensor_path),
+    ):
+        hits = np.flatnonzero((kinds & moved != 0) & (source >= 0))
+        was[rows[hits]] = [pool.code(path(row) or "the model") for row in source[hits].tolist()]
+    return was
+
+
+def _subtree_ends(parent: IntArray) -> IntArray:
+    """For each row of a preorder table, the row after its last descendant."""
+    count = len(parent)
+    depth = _depths(parent)
+    end = np.arange(1, count + 1)
+    order = np.argsort(depth, kind="stable")
+    bounds = np.searchsorted(depth[order], np.arange(int(depth.max(initial=0)) + 2))
+    for level in range(len(bounds) - 2, 0, -1):
+        rows = order[bounds[level] : bounds[level + 1]]
+        np.maximum.at(end, parent[rows], end[rows])
+    return end
+
+
+def _depths(parent: IntArray) -> IntArray:
+    return record_depth(parent).astype(np.uint16)

@@ -1,0 +1,112 @@
+"""Numbers and names as a reader sees them, the same in every renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_COUNT_UNITS = ("", "K", "M", "B", "T")
+_DTYPES = {
+    "float64": "fp64",
+    "float32": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "float8_e4m3fn": "fp8 e4m3",
+    "float8_e5m2": "fp8 e5m2",
+}
+MINUS = "−"
+ARROW = "→"
+
+
+def format_bytes(count: float) -> str:
+    """Bytes with an SI unit and three significant digits, four from 10 on: `"18.19 GB"`, `"131 kB"`."""
+    return _scaled(count, 1000.0, _BYTE_UNITS, whole_below=1000)
+
+
+def format_count(count: float) -> str:
+    """A number of things: exact below 10,000, then with a unit: `"1,430"`, `"9.09 B"`."""
+    if abs(count) < 10_000:
+        return f"{int(count):,}".replace("-", MINUS)
+    return _scaled(count, 1000.0, _COUNT_UNITS, whole_below=0)
+
+
+def format_delta(before: float, after: float, *, unit: str = "count") -> str:
+    """A difference with its sign, `""` when there is none: `"−14 MB"`, `"+192"`."""
+    delta = after - before
+    if delta == 0:
+        return ""
+    text = format_bytes(abs(delta)) if unit == "bytes" else format_count(abs(delta))
+    return ("+" if delta > 0 else MINUS) + text
+
+
+def format_pair(before: str, after: str) -> str:
+    """`"before → after"`, or one of them when they are alike."""
+    return after if before == after else f"{before} {ARROW} {after}"
+
+
+def format_shape(shape: Iterable[int]) -> str:
+    """Sizes of the dimensions: `"8 × 4096"`; a scalar has none and is `"scalar"`."""
+    return " × ".join(str(size) for size in shape) or "scalar"
+
+
+def format_dtype(dtype: str) -> str:
+    """PyTorch's name of a dtype, shortened as people write it: `"bf16"`."""
+    return _DTYPES.get(dtype, dtype)
+
+
+def short_class_names(types: Iterable[str]) -> dict[str, str]:
+    """A short name for each qualified class name.
+
+    Two classes of the same name stay apart: PyTorch's keeps its plain name, others get their package
+    (`"lora.Linear"`), and the whole qualified name when that is not enough.
+
+    Args:
+        types: Qualified class names, as in `"peft.tuners.lora.layer.Linear"`.
+
+    Returns:
+        Qualified name to short name.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(types):
+        groups.setdefault(name.rpartition(".")[2], []).append(name)
+    short: dict[str, str] = {}
+    for plain, members in groups.items():
+        native = [name for name in members if name.startswith("torch.")]
+        keeps = members[0] if len(members) == 1 else native[0] if len(native) == 1 else None
+        packaged = [_with_package(name) for name in members]
+        for name, candidate in zip(members, packaged, strict=True):
+            short[name] = plain if name == keeps else candidate if packaged.count(candidate) == 1 else name
+    return short
+
+
+def plural(count: int, noun: str) -> str:
+    """`"1 leftover"`, `"2 leftovers"`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def listed(names: Sequence[str], *, limit: int = 3) -> str:
+    """The first few names and how many more there are: `"a, b and 4 more"`."""
+    if len(names) <= limit:
+        return ", ".join(names)
+    return ", ".join(names[:limit]) + f" and {len(names) - limit} more"
+
+
+def _with_package(name: str) -> str:
+    parts = name.split(".")
+    return f"{parts[-3]}.{parts[-1]}" if len(parts) >= 3 else name
+
+
+def _scaled(value: float, base: float, units: tuple[str, ...], *, whole_below: int) -> str:
+    sign = MINUS if value < 0 else ""
+    size = abs(float(value))
+    if size < whole_below:
+        return f"{sign}{int(size)} {units[0]}".rstrip()
+    exponent = 0
+    # 999,950 rounds to 1,000.0 of a unit: the next unit is what a reader expects.
+    while exponent < len(units) - 1 and (size >= base or float(f"{size:.3g}") >= base):
+        size /= base
+        exponent += 1
+    digits = f"{size:.0f}" if size >= 100 else f"{size:.2f}" if size >= 1 else f"{size:.3f}"
+    if "." in digits and size < 100:
+        digits = digits.rstrip("0").rstrip(".") if digits.endswith("00") else digits
+    return f"{sign}{digits} {units[exponent]}".rstrip()

@@ -1,0 +1,173 @@
+"""One tree of two: the rows of the state after, and among them, at their old place, the rows that are gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from peftviz.core.preorder import preorder_positions
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.tables import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """Which rows of two snapshots are the same thing, as a diff says it.
+
+    Attributes:
+        module_source: For each module row after, the matching row before or -1.
+        tensor_source: Likewise for tensors.
+        removed_modules: Module rows before that match nothing, ascending.
+        removed_tensors: Likewise for tensors.
+    """
+
+    module_source: IntArray
+    tensor_source: IntArray
+    removed_modules: IntArray
+    removed_tensors: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """The unified tree in preorder; a module's own tensors come before its child modules.
+
+    Attributes:
+        parent: Row of the parent, -1 for the root.
+        module: Whether a row is a module.
+        before_row: Row in the module or tensor table before, -1 for none.
+        after_row: Likewise after.
+        after_modules: For each module row after, its row in this tree.
+        after_tensors: For each tensor row after, its row in this tree.
+        removed_modules: For each removed module, its row in this tree.
+        removed_tensors: For each removed tensor, its row in this tree.
+    """
+
+    parent: IntArray
+    module: IntArray
+    before_row: IntArray
+    after_row: IntArray
+    after_modules: IntArray
+    after_tensors: IntArray
+    removed_modules: IntArray
+    removed_tensors: IntArray
+
+
+def unify(before: Snapshot, after: Snapshot, match: Match) -> Tree:
+    """Puts the rows of both snapshots into one tree.
+
+    A removed row lies under what its parent has become, behind what its previous surviving sibling has become.
+    """
+    # Records: modules after, removed modules, tensors after, removed tensors.
+    gone_modules, gone_tensors = match.removed_modules, match.removed_tensors
+    sizes = [len(after.modules), len(gone_modules), len(after.tensors), len(gone_tensors)]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    record_of = _records_of_before_modules(before, match, len(after.modules))
+    parents = [
+        after.modules.parent,
+        _owner_records(record_of, before.modules.parent[gone_modules]),
+        after.tensors.owner,
+        record_of[before.tensors.owner[gone_tensors]],
+    ]
+    module_anchor = _anchors(
+        before.modules.parent, after.modules.parent, match.module_source, record_of, before.modules.parent
+    )
+    tensor_anchor = _anchors(before.tensors.owner, after.tensors.owner, match.tensor_source, record_of, None)
+    primary = [
+        np.arange(sizes[0]),
+        module_anchor[gone_modules],
+        np.arange(sizes[2]),
+        tensor_anchor[gone_tensors],
+    ]
+    secondary = [np.zeros(sizes[0], np.int64), gone_modules + 1, np.zeros(sizes[2], np.int64), gone_tensors + 1]
+    is_module = np.repeat([True, True, False, False], sizes)
+    order = np.lexsort((np.concatenate(secondary), np.concatenate(primary), is_module))
+    return _sorted_tree(match, np.concatenate(parents).astype(np.int64), is_module, order, offsets)
+
+
+def _sorted_tree(match: Match, parent: IntArray, is_module: IntArray, order: IntArray, offsets: IntArray) -> Tree:
+    count = len(order)
+    rank = np.empty(count, np.int64)
+    rank[order] = np.arange(count)
+    ranked_parent = np.where(parent >= 0, rank[np.maximum(parent, 0)], -1)[order]
+    row_of = preorder_positions(ranked_parent)[rank]
+    tree_parent = np.empty(count, np.int32)
+    tree_parent[row_of] = np.where(parent >= 0, row_of[np.maximum(parent, 0)], -1)
+    stretches = [row_of[offsets[part] : offsets[part + 1]] for part in range(4)]
+    before_row = np.full(count, -1, np.int32)
+    after_row = np.full(count, -1, np.int32)
+    sources = (match.module_source, match.removed_modules, match.tensor_source, match.removed_tensors)
+    for rows, source in zip(stretches, sources, strict=True):
+        before_row[rows] = source
+    for rows in (stretches[0], stretches[2]):
+        after_row[rows] = np.arange(len(rows))
+    module = np.empty(count, bool)
+    module[row_of] = is_module
+    return Tree(tree_parent, module, before_row, after_row, stretches[0], stretches[2], stretches[1], stretches[3])
+
+
+def _records_of_before_modules(before: Snapshot, match: Match, offset: int) -> IntArray:
+    record = np.zeros(len(before.modules), np.int64)
+    matched = np.flatnonzero(match.module_source >= 0)
+    # Backwards, so that the first of several rows that came from one row wins.
+    record[match.module_source[matched][::-1]] = matched[::-1]
+    record[match.removed_modules] = offset + np.arange(len(match.removed_modules))
+    return record
+
+
+def _owner_records(record_of: IntArray, owners: IntArray) -> IntArray:
+    # The model itself can be gone as an object; what replaced it then stands at row 0, and the old one below it.
+    return np.where(owners >= 0, record_of[np.maximum(owners, 0)], 0)
+
+
+def _anchors(
+    before_parent: IntArray,
+    after_parent: IntArray,
+    source: IntArray,
+    record_of: IntArray,
+    climb: IntArray | None,
+) -> IntArray:
+    """For each row before: the row after behind which it would stand, were it removed; -1 for the first place.
+
+    Args:
+        before_parent: Parent (or owner) module of each row before.
+        after_parent: Parent (or owner) module of each row after.
+        source: For each row after, the matching row before or -1.
+        record_of: For each module before, the record of what it has become.
+        climb: Parent of each row before when the rows are modules, to see a wrapper around a row that came out.
+    """
+    count = len(before_parent)
+    if not count:
+        return np.zeros(0, np.int64)
+    home = _owner_records(record_of, before_parent)
+    anchor = np.full(count, -1, np.int64)
+    rows = np.flatnonzero(source >= 0)
+    anchor[source[rows]] = np.where(after_parent[rows] == home[source[rows]], rows, -1)
+    if climb is not None:
+        _anchor_wraps(anchor, home, rows, source[rows], after_parent, climb)
+    order = np.argsort(before_parent, kind="stable")
+    group = np.concatenate([[True], before_parent[order][1:] != before_parent[order][:-1]])
+    start = np.maximum.accumulate(np.where(group, np.arange(count), 0))
+    latest = np.maximum.accumulate(np.where(anchor[order] >= 0, np.arange(count), -1))
+    result = np.empty(count, np.int64)
+    result[order] = np.where(latest >= start, anchor[order][np.maximum(latest, 0)], -1)
+    return result
+
+
+def _anchor_wraps(
+    anchor: IntArray, home: IntArray, rows: IntArray, source: IntArray, after_parent: IntArray, before_parent: IntArray
+) -> None:
+    """A row that was put into a wrapper, or came out of one, still marks its place among the old siblings."""
+    moved = anchor[source] < 0
+    rows, source = rows[moved], source[moved]
+    wrapped, target = rows.copy(), home[source]
+    came_out, place = source.copy(), after_parent[rows]
+    for _ in range(4):  # PEFT nests wrappers a few deep
+        wrapped = after_parent[np.maximum(wrapped, 0)]
+        found = (wrapped > 0) & (after_parent[np.maximum(wrapped, 0)] == target)
+        free = found & (anchor[source] < 0)
+        anchor[source[free]] = wrapped[free]
+        came_out = before_parent[np.maximum(came_out, 0)]
+        found = (came_out > 0) & (home[np.maximum(came_out, 0)] == place)
+        free = found & (anchor[np.maximum(came_out, 0)] < 0)
+        anchor[came_out[free]] = rows[free]
