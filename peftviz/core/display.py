@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from peftviz.core.timeline import Timeline
 
 
 class Displayed:
@@ -45,3 +48,21 @@ def graph(diff: Any, path: str) -> Any:
     from peftviz.views.graph import graph as draw
 
     return draw(diff, path)
+
+
+def inspector(timeline: Timeline, actions: Mapping[str, Callable[..., Any]]) -> Any:
+    """The live widget of a timeline.
+
+    Args:
+        timeline: What to show; it may grow, and the widget is told by `refresh()`.
+        actions: What the buttons do: `plan(adapter)`, `delete(adapter)`, `repair()`, `capture()`.
+
+    Returns:
+        A `peftviz.views.widget.Inspector`.
+
+    Raises:
+        MissingDependencyError: The widget's packages are not installed.
+    """
+    from peftviz.views.widget import Inspector
+
+    return Inspector(timeline=timeline, actions=actions)

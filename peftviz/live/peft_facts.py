@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
+import sys
+from collections.abc import Iterator
+from types import FunctionType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @functools.cache
 def is_peft_class(cls: type) -> bool:
     """Whether a class is PEFT's own or derives from one of PEFT's, without importing peft."""
     return any(base.__module__.partition(".")[0] == "peft" for base in cls.__mro__)
+
 
 REGISTRY_ATTRIBUTES = ("peft_config", "_peft_config")
 """Instance attributes that hold the adapter configs by name: of tuners and injected models, of `PeftModel`."""
@@ -20,6 +30,7 @@ SAVED_CONTAINER = "modules_to_save"
 def is_buffer_dict(cls: type) -> bool:
     """Whether a class is PEFT's counterpart of `ParameterDict` for buffers."""
     return any(base.__name__ == "BufferDict" and is_peft_class(base) for base in cls.__mro__)
+
 
 CONSTRUCTION_ATTRIBUTES = frozenset({"kwargs"})
 """Instance attributes that repeat a layer's constructor arguments, its own path among them: no adapter state."""
@@ -41,3 +52,222 @@ def handle_kind(model: object) -> str | None:
         if kind in names:
             return kind
     return "tuner" if "BaseTuner" in names or REGISTRY_ATTRIBUTES[0] in vars(model) and names else None
+
+
+# Operations: what `watch` records as one step each. A name counts only where the installed package has it. ------------
+
+OPERATION_FUNCTIONS = frozenset(
+    {
+        "cast_adapter_dtype",
+        "convert_to_lora",
+        "create_arrow_model",
+        "delete_adapter",
+        "get_peft_model",
+        "hotswap_adapter",
+        "hotswap_adapter_from_state_dict",
+        "initialize_lora_eva_weights",
+        "inject_adapter_in_model",
+        "prepare_model_for_compiled_hotswap",
+        "prepare_model_for_kbit_training",
+        "replace_lora_weights_loftq",
+        "rescale_adapter_scale",
+        "set_adapter",
+        "set_peft_model_state_dict",
+        "set_requires_grad",
+    }
+)
+"""Functions of any module of `peft`."""
+
+HANDLE_CLASSES = frozenset({"PeftModel", "PeftMixedModel", "BaseTuner", "AdaptionPromptModel"})
+"""Classes whose methods, and those of all their subclasses, are operations."""
+
+HANDLE_OPERATIONS = frozenset(
+    {
+        "__init__",
+        "add_adapter",
+        "add_weighted_adapter",
+        "delete_adapter",
+        "disable_adapter",
+        "disable_adapter_layers",
+        "enable_adapter_layers",
+        "from_pretrained",
+        "inject_adapter",
+        "load_adapter",
+        "merge_adapter",
+        "merge_and_unload",
+        "resize_modules_by_rank_pattern",
+        "set_adapter",
+        "set_modules_to_save",
+        "set_requires_grad",
+        "unload",
+        "unload_shadow",
+        "unmerge_adapter",
+    }
+)
+
+MIXIN_CLASS = "PeftAdapterMixin"
+MIXIN_MODULES = ("transformers.integrations.peft", "diffusers.loaders.peft")
+MIXIN_OPERATIONS = frozenset(
+    {
+        "add_adapter",
+        "delete_adapter",
+        "delete_adapters",
+        "disable_adapters",
+        "disable_lora",
+        "enable_adapters",
+        "enable_lora",
+        "enable_lora_hotswap",
+        "enable_peft_hotswap",
+        "fuse_lora",
+        "load_adapter",
+        "load_lora_adapter",
+        "set_adapter",
+        "set_adapters",
+        "unfuse_lora",
+        "unload_lora",
+    }
+)
+
+BLOCK_OPERATIONS = frozenset({"disable_adapter", "rescale_adapter_scale"})
+"""Operations that are context managers: they act on entry and again on exit."""
+
+LATE_MODULES = ("peft.utils.hotswap",)
+"""Modules with operations that `import peft` does not load by itself."""
+
+
+def import_peft() -> bool:
+    """Imports PEFT where it is installed, so that an import made later finds its operations under watch already.
+
+    Returns:
+        Whether it can be used. A PEFT that is broken or does not fit is left for the user's own import to report.
+    """
+    try:
+        importlib.import_module("peft")
+    except Exception:
+        return False
+    for name in LATE_MODULES:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    return True
+
+
+def operation_functions() -> dict[FunctionType, str]:
+    """Each Python function that is an adapter operation in what is loaded now, with the name the user calls."""
+    found: dict[FunctionType, str] = {}
+    modules = {name: module for name, module in list(sys.modules.items()) if module is not None}
+    handles: dict[type, None] = {}
+    for module_name, module in modules.items():
+        if module_name.partition(".")[0] != "peft":
+            continue
+        for name, value in list(vars(module).items()):
+            if getattr(value, "__module__", None) != module_name:
+                continue
+            if isinstance(value, FunctionType) and name in OPERATION_FUNCTIONS:
+                found[value] = name
+            elif isinstance(value, type) and name in HANDLE_CLASSES:
+                handles.update(dict.fromkeys(_with_subclasses(value)))
+    for cls in handles:
+        found.update(_methods(cls, HANDLE_OPERATIONS))
+    for module_name in MIXIN_MODULES:
+        mixin = vars(modules[module_name]).get(MIXIN_CLASS) if module_name in modules else None
+        if isinstance(mixin, type):
+            for cls in _with_subclasses(mixin):
+                found.update(_methods(cls, MIXIN_OPERATIONS))
+    return found
+
+
+def _methods(cls: type, names: frozenset[str]) -> dict[FunctionType, str]:
+    """The functions that a class defines itself under some names, those of class methods and plain ones alike."""
+    found = {}
+    for name in sorted(names & vars(cls).keys()):
+        value = vars(cls)[name]
+        function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
+        if isinstance(function, FunctionType):
+            found[function] = name
+    return found
+
+
+def _with_subclasses(cls: type) -> Iterator[type]:
+    yield cls
+    for subclass in cls.__subclasses__():
+        yield from _with_subclasses(subclass)
+
+
+INNER_OF_HANDLE = ("base_model", "model")
+"""Where a handle keeps the model it wraps: `PeftModel`, tuner."""
+
+
+def core_model(model: torch.nn.Module) -> torch.nn.Module:
+    """The user's own model under all of PEFT's handles; the model itself when it is no handle."""
+    while handle_kind(model) is not None:
+        children = vars(model)["_modules"]
+        inner = next((children[name] for name in INNER_OF_HANDLE if name in children), None)
+        if inner is None:
+            break
+        model = inner
+    return model
+
+
+WRAPPED_SLOTS = ("base_layer", "original_module")
+"""Names under which a wrapper keeps the module it wraps."""
+
+MODEL_SLOTS = ("base_model", "model")
+"""Names under which PEFT's handles keep the model they wrap."""
+
+TARGETED_ATTRIBUTES = ("targeted_module_names", "targeted_parameter_names")
+"""Lists of a tuner: paths of what it adapted."""
+
+DECLARED_LAYERS = "adapter_layer_names"
+"""Class attribute that declares which containers hold the trainable weights of adapters."""
+
+DECLARED_FROZEN = "frozen_peft_weight_names"
+"""Instance attribute: adapter to the containers whose weights stay frozen."""
+
+MENTIONED_ADAPTERS = "_adapters"
+"""Set of a wrapper: the adapters it serves."""
+
+MODULE_NAMES_OF_HANDLE = "modules_to_save"
+"""Attribute of older `PeftModel`s: names of the modules that any adapter saves as a whole, or None."""
+
+NOT_ADAPTER_NAMES = CONSTRUCTION_ATTRIBUTES | {
+    *TARGETED_ATTRIBUTES,
+    *REGISTRY_ATTRIBUTES,
+    DECLARED_LAYERS,
+    MODULE_NAMES_OF_HANDLE,
+    "other_param_names",
+    "special_peft_forward_args",
+}
+"""Instance attributes of PEFT's whose strings name modules, attributes or arguments: never adapters."""
+
+
+@functools.cache
+def is_tuner_layer(cls: type) -> bool:
+    """Whether a class is a layer of a tuner: one that wraps a module and holds adapters for it."""
+    return any(base.__name__ == "BaseTunerLayer" and is_peft_class(base) for base in cls.__mro__)
+
+
+@functools.cache
+def is_auxiliary_wrapper(cls: type) -> bool:
+    """Whether a class wraps a module to train copies of it or tokens of it, beside the tuner."""
+    names = {base.__name__ for base in cls.__mro__ if is_peft_class(base)}
+    return not names.isdisjoint({"AuxiliaryTrainingWrapper", "ModulesToSaveWrapper"})
+
+
+@functools.cache
+def accepts_no_active_adapter(cls: type) -> bool:
+    """Whether a wrapper of this class may have an empty list of active adapters; older ones fail on it."""
+    return any("check_set_adapter" in vars(base) for base in cls.__mro__)
+
+
+@functools.cache
+def is_config_class(cls: type) -> bool:
+    """Whether a class describes an adapter; its fields are the user's, not state of the model."""
+    return any(base.__name__ == "PeftConfigMixin" and is_peft_class(base) for base in cls.__mro__)
+
+
+def is_peft_function(function: object) -> bool:
+    """Whether a function, or the function of a partial or method, is defined in PEFT."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    module = getattr(function, "__module__", None)
+    return isinstance(module, str) and module.partition(".")[0] == "peft"

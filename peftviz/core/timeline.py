@@ -1,0 +1,196 @@
+"""What a session recorded: the steps, and the states of the model between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, overload
+
+from peftviz.core.rows import Totals
+from peftviz.core.snapshot import Snapshot
+from peftviz.errors import LookupFailure
+
+if TYPE_CHECKING:
+    from peftviz.core.audit import Audit
+    from peftviz.core.diff import Diff
+    from peftviz.core.finding import Finding
+
+BY_HAND = "step"
+"""`Step.operation` of what the reader did inside `session.step(label)`."""
+
+OUTSIDE = "outside"
+"""`Step.operation` of changes that were found when the next operation began, made by no recorded operation."""
+
+OUTSIDE_LABEL = "changes outside a recorded operation"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happened to the model, and the states before and after it.
+
+    Attributes:
+        label: What to call it, as in `"add_adapter('b')"`.
+        operation: Name of the operation as the user called it, as in `"get_peft_model"`; `"step"` for one made by
+            hand, `"outside"` for changes that no recorded operation made.
+        arguments: Short texts of the arguments that were passed, by parameter name.
+        duration: Seconds that the operation itself took, without what the session did around it.
+        warnings: The Python warnings raised meanwhile, as `"UserWarning: text"`, in order.
+        error: The exception as `"KeyError: 'b'"` when the operation raised, else None.
+        before: The state before.
+        after: The state after, whether it raised or not.
+        baseline: The state that findings are judged against, or None.
+    """
+
+    label: str
+    operation: str
+    before: Snapshot = field(repr=False)
+    after: Snapshot = field(repr=False)
+    arguments: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    duration: float = field(default=0.0, repr=False, compare=False)
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
+    baseline: Snapshot | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def diff(self) -> Diff:
+        """What changed, compared when first looked at."""
+        from peftviz.core.diff import diff
+
+        return diff(self.before, self.after)
+
+    @cached_property
+    def audit(self) -> Audit:
+        """What is to be said about the state after, judged when first looked at."""
+        from peftviz.core.audit import audit_snapshot
+
+        return audit_snapshot(self.after, baseline=self.baseline)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings about the state after."""
+        return tuple(self.audit)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the operation raised."""
+        return self.error is not None
+
+
+class Timeline(Sequence[Step]):
+    """The steps of a session in order, between the states that they lead from and to.
+
+    A sequence of steps. While a session is open it grows at the end; nothing in it is ever changed or removed.
+    `snapshots[i]` is the state before step `i`, and `snapshots[i + 1]` the state after it.
+    """
+
+    def __init__(self, baseline: Snapshot, steps: Iterable[Step] = ()) -> None:
+        """Starts a timeline.
+
+        Args:
+            baseline: The state in which the first step finds the model.
+            steps: Steps that follow one another.
+
+        Raises:
+            ValueError: A step does not begin in the state in which the one before ended.
+        """
+        self.baseline = baseline
+        self._steps: list[Step] = []
+        self._diffs: dict[tuple[int, int], Diff] = {}
+        for step in steps:
+            self.append(step)
+
+    def append(self, step: Step) -> None:
+        """Adds a step at the end.
+
+        Raises:
+            ValueError: The step does not begin in the state in which the one before ended.
+        """
+        if step.before is not self.current:
+            raise ValueError(f"step {step.label!r} does not begin in the last state of the timeline")
+        self._steps.append(step)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps so far."""
+        return tuple(self._steps)
+
+    @property
+    def current(self) -> Snapshot:
+        """The last known state."""
+        return self._steps[-1].after if self._steps else self.baseline
+
+    @property
+    def snapshots(self) -> tuple[Snapshot, ...]:
+        """The baseline and the state after each step: one more than there are steps."""
+        return (self.baseline, *(step.after for step in self._steps))
+
+    @property
+    def totals(self) -> tuple[Totals, ...]:
+        """Sums of each of `snapshots`, for a curve of memory over the steps."""
+        return tuple(snapshot.totals for snapshot in self.snapshots)
+
+    def diff(self, before: int = 0, after: int = -1) -> Diff:
+        """Compares any two states.
+
+        Args:
+            before: Index into `snapshots`; 0 is the baseline.
+            after: Index into `snapshots`; -1 is the last state.
+
+        Raises:
+            LookupFailure: There is no such state.
+        """
+        from peftviz.core.diff import diff
+
+        first, second = self._index(before), self._index(after)
+        if second == first + 1:
+            return self._steps[first].diff
+        if (first, second) not in self._diffs:
+            states = self.snapshots
+            self._diffs[first, second] = diff(states[first], states[second])
+        return self._diffs[first, second]
+
+    def _index(self, index: int) -> int:
+        count = len(self._steps) + 1
+        if not -count <= index < count:
+            raise LookupFailure(
+                f"The timeline has no state {index}.",
+                where=f"timeline of {count - 1} steps",
+                hint=f"States are numbered 0 (the baseline) to {count - 1}; negative numbers count from the end.",
+            )
+        return index % count
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Step, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Step | tuple[Step, ...]:
+        return tuple(self._steps[index]) if isinstance(index, slice) else self._steps[index]
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def to_text(self, *, width: int = 100) -> str:
+        """One line a step: number, label, what changed, what is to be said about the state after."""
+        lines = [f"{len(self)} step{'' if len(self) == 1 else 's'} from {self.baseline.root_class}"]
+        for number, step in enumerate(self._steps, 1):
+            changes = len(step.diff)
+            notes = [f"{changes} change{'' if changes == 1 else 's'}" if changes else "no change"]
+            if step.warnings:
+                notes.append(f"{len(step.warnings)} warning{'' if len(step.warnings) == 1 else 's'}")
+            if step.error is not None:
+                notes.append(f"raised {step.error}")
+            lines.append(_clipped(f"{number:>3}  {step.label}: {', '.join(notes)}", width))
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"Timeline({len(self)} steps from {self.baseline.root_class})"
+
+
+def _clipped(text: str, width: int) -> str:
+    line = " ".join(text.split())
+    line = text[: len(text) - len(text.lstrip())] + line
+    return line if len(line) <= width else line[: width - 1] + "…"

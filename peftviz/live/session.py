@@ -1,0 +1,287 @@
+"""`watch`: a session that records each adapter operation on a model as one step, and shows it."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from peftviz.core import display as views
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.timeline import BY_HAND, Timeline
+from peftviz.errors import MissingDependencyError, SessionClosedError
+from peftviz.live import interception, kernel
+from peftviz.live.capture import check_model
+from peftviz.live.operation import Operation
+from peftviz.live.peft_facts import import_peft
+from peftviz.live.recorder import Recorder
+
+if TYPE_CHECKING:
+    from peftviz.core.plan import DeletionPlan
+    from peftviz.live.deletion import DeletionReport
+    from peftviz.live.repair import RepairReport
+
+
+def watch(model: torch.nn.Module, *, values: str = "sample", display: bool | None = None) -> Session:
+    """Records from now on each adapter operation on a model as one step, and shows the steps in a live widget.
+
+    An operation is recorded whichever handle or import it comes through: `get_peft_model` imported earlier, methods of
+    `PeftModel` and of tuners, of transformers' models, `inject_adapter_in_model`. Keep the session in a variable: it
+    closes by `close()`, at the end of a `with` block, or when nothing holds it any more.
+
+    Args:
+        model: Any `torch.nn.Module`, with adapters or without.
+        values: How tensor values are recorded, as for `peftviz.capture`.
+        display: Whether to display the widget at once. By default it is displayed in a notebook where the
+            widget's packages are installed.
+
+    Returns:
+        The session. As the last line of the cell that created it, it does not show the widget a second time.
+
+    Raises:
+        ModelError: `model` is no `torch.nn.Module`.
+        MissingDependencyError: `display=True`, and the widget's packages are not installed.
+    """
+    check_model(model)
+    import_peft()
+    session = Session(model, values=values)
+    if display or (display is None and kernel.kernel_shell() is not None):
+        session._show(required=bool(display))
+    return session
+
+
+class Session:
+    """An open watch on a model. Made by `peftviz.watch`; usable as a context manager.
+
+    Sessions may overlap, on one model or on several. What is done in one thread inside `step` or inside an operation
+    is part of that step; calls in other threads are steps of their own.
+    """
+
+    def __init__(self, model: torch.nn.Module, *, values: str = "sample") -> None:
+        me = weakref.ref(self)  # whatever outlives the session, the widget above all, must not keep the model alive
+
+        def changed() -> None:
+            if (session := me()) is not None:
+                session._refresh()
+
+        self._recorder: Recorder | None = Recorder(model, values=values, changed=changed)
+        self._timeline = self._recorder.timeline
+        self._last_model: weakref.ref[torch.nn.Module] = weakref.ref(model)
+        self._inspector: Any = None
+        self._shown_in: int | None = None
+        interception.register(self._recorder)
+
+    # What was recorded ------------------------------------------------------------------------------------------------
+
+    @property
+    def timeline(self) -> Timeline:
+        """The steps so far. It grows while the session is open, and can be read after it."""
+        return self._timeline
+
+    @property
+    def baseline(self) -> Snapshot:
+        """The model as it was when the watch began."""
+        return self._timeline.baseline
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The model to go on with: the `PeftModel` after `get_peft_model`, the base after the last adapter is gone.
+
+        A closed session does not keep it alive.
+
+        Raises:
+            SessionClosedError: The session is closed, and nothing else held the model.
+        """
+        if self._recorder is not None:
+            return self._recorder.model
+        model = self._last_model()
+        if model is None:
+            raise self._closed_error("has let go of its model")
+        return model
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session records no more."""
+        return self._recorder is None
+
+    # What it does -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def step(self, label: str) -> Iterator[Session]:
+        """Records what is done inside as one step, adapter operations included.
+
+        Args:
+            label: What to call it.
+
+        Raises:
+            SessionClosedError: The session is closed.
+        """
+        recorder = self._open()
+        if interception.is_unobserved(recorder):  # inside another step: the outer one is recorded
+            yield self
+            return
+        operation = Operation(BY_HAND, label)
+        with interception.unobserved([recorder]):
+            recorder.begin(operation)
+            try:
+                with operation.measured():
+                    yield self
+            finally:
+                recorder.finish(operation)
+
+    def capture(self) -> Snapshot:
+        """Looks at the model now. Changes that no recorded operation made become a step that says so.
+
+        Returns:
+            The present state.
+
+        Raises:
+            SessionClosedError: The session is closed.
+        """
+        self._open().catch_up()
+        return self._timeline.current
+
+    def plan_deletion(self, adapter: str) -> DeletionPlan:
+        """What `delete_adapter` would do; touches nothing. See `peftviz.plan_deletion`.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: No such adapter, or it is merged.
+        """
+        from peftviz.live.deletion import plan_deletion
+
+        return plan_deletion(self._open().model, adapter)
+
+    def delete_adapter(self, adapter: str, *, unwrap: bool = True) -> DeletionReport:
+        """Deletes an adapter correctly, as one step; `session.model` is what to go on with.
+
+        Args:
+            adapter: Name of the adapter.
+            unwrap: Whether wrappers that serve no adapter any more are taken away. See `peftviz.delete_adapter`.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: No such adapter, or it is merged.
+        """
+        from peftviz.live.deletion import delete_adapter
+
+        return delete_adapter(self._open().model, adapter, baseline=self.baseline, unwrap=unwrap)
+
+    def repair(self) -> RepairReport:
+        """Mends what operations left behind, as one step. See `peftviz.repair`.
+
+        Raises:
+            SessionClosedError: The session is closed.
+        """
+        from peftviz.live.repair import repair
+
+        return repair(self._open().model, baseline=self.baseline)
+
+    def close(self) -> None:
+        """Stops recording and lets go of the model. The timeline stays; changes made last are in it. Idempotent."""
+        recorder = self._recorder
+        if recorder is None:
+            return
+        try:
+            recorder.catch_up()
+        finally:
+            interception.unregister(recorder)
+            self._last_model = weakref.ref(recorder.model)
+            self._recorder = None
+
+    def __enter__(self) -> Session:
+        self._open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self) -> Recorder:
+        if self._recorder is None:
+            raise self._closed_error("is closed")
+        return self._recorder
+
+    def _closed_error(self, what: str) -> SessionClosedError:
+        return SessionClosedError(
+            f"The session {what}.",
+            where=f"session on {self.baseline.root_class}, {len(self._timeline)} steps",
+            hint="session = peftviz.watch(model) opens a new one; session.timeline of this one can still be read.",
+        )
+
+    # How it shows -----------------------------------------------------------------------------------------------------
+
+    @property
+    def inspector(self) -> Any:
+        """The live widget of this session, made when first asked for.
+
+        Raises:
+            MissingDependencyError: The widget's packages are not installed.
+        """
+        if self._inspector is None:
+            self._inspector = views.inspector(self._timeline, _actions(weakref.ref(self)))
+        return self._inspector
+
+    def _show(self, *, required: bool) -> None:
+        try:
+            inspector = self.inspector
+        except MissingDependencyError:
+            if required:
+                raise
+            return
+        self._shown_in = kernel.current_cell()
+        kernel.show(inspector)
+
+    def _refresh(self) -> None:
+        if self._inspector is None:
+            return
+        try:
+            self._inspector.refresh()
+        except Exception as error:  # the user's operation is done; a display that fails must not undo its result
+            warnings.warn(f"peftviz could not refresh its widget: {error!r}", RuntimeWarning, stacklevel=2)
+
+    def to_text(self, *, width: int = 100) -> str:
+        """The steps as plain text, `width` columns wide."""
+        return self._timeline.to_text(width=width)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> Any:
+        cell = kernel.current_cell()
+        if cell is not None and cell == self._shown_in:
+            return {"text/plain": repr(self)}  # the widget stands above already
+        if cell is not None:
+            try:
+                return self.inspector._repr_mimebundle_(include=include, exclude=exclude)
+            except MissingDependencyError:
+                pass
+        return {"text/plain": self.to_text()}
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"Session({state}, {len(self._timeline)} steps from {self.baseline.root_class})"
+
+
+def _actions(me: weakref.ref[Session]) -> Mapping[str, Callable[..., Any]]:
+    """What the widget's buttons do, as plain callables that do not keep the session alive."""
+
+    def session() -> Session:
+        held = me()
+        if held is None:
+            raise SessionClosedError(
+                "The session of this widget is gone.",
+                where="widget",
+                hint="session = peftviz.watch(model) opens a new one; keep it in a variable.",
+            )
+        return held
+
+    return {
+        "plan": lambda adapter: session().plan_deletion(adapter),
+        "delete": lambda adapter: session().delete_adapter(adapter),
+        "repair": lambda: session().repair(),
+        "capture": lambda: session().capture(),
+    }
