@@ -1,0 +1,76 @@
+# make demo   tutorial 1 in JupyterLab; HEADLESS=1 executes it and prints the path of an HTML report instead
+# make test   everything that CI checks, on a fresh machine too
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+TUTORIAL := notebooks/01_leftover_modules_to_save.ipynb
+REPORT := build/tutorial-1.html
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help install demo test lint format typecheck bundle pytest notebooks upstream bench docs clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# The environment ---------------------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@python="$$(tools/find_python.sh)" && echo "Creating $(VENV) with $$python" && "$$python" -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+install: $(VENV)/.installed
+
+upstream: install
+	$(BIN)/python tools/install_upstream.py
+
+# For readers -------------------------------------------------------------------------------------------------------
+
+demo: install
+	@tools/system_packages.sh --optional
+ifeq ($(HEADLESS),1)
+	$(BIN)/python tools/run_tutorial.py $(TUTORIAL) $(REPORT)
+else
+	$(BIN)/jupyter lab $(TUTORIAL)
+endif
+
+docs: install
+	$(BIN)/python tools/run_tutorial.py $(TUTORIAL) $(REPORT)
+
+bench: install
+	$(BIN)/python -m pip install --quiet -c constraints.txt torchinfo
+	$(BIN)/python -m benchmarks
+
+# Checks ------------------------------------------------------------------------------------------------------------
+
+test: install lint bundle typecheck upstream
+	@tools/system_packages.sh
+	@$(MAKE) --no-print-directory pytest notebooks
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: install
+	$(BIN)/mypy
+
+# The committed bundle must be what its source builds to; without node the comparison is left out, and said so.
+bundle:
+	@tools/check_bundle.sh
+
+pytest: install
+	$(BIN)/python -m pytest
+
+notebooks: install
+	$(BIN)/python -m pytest -p no:cacheprovider --nbval notebooks
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
