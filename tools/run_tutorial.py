@@ -7,8 +7,19 @@ import os
 from pathlib import Path
 
 import nbformat
+from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
+
+
+# The stock page fetches scripts from a content delivery network; the tutorials need none of them.
+_TEMPLATE = """
+{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+"""
 
 
 def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
@@ -24,9 +35,8 @@ def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
 
 def write_report(notebook: nbformat.NotebookNode, target: Path) -> Path:
     """Writes the notebook as a self-contained HTML page and returns its path."""
-    exporter = HTMLExporter(template_name="classic", embed_images=True)
-    # The template would fetch these four from a content delivery network; the tutorials need none of them.
-    exporter.require_js_url = exporter.jquery_url = exporter.mathjax_url = exporter.mermaid_js_url = ""
+    loader = DictLoader({"report.html.j2": _TEMPLATE})
+    exporter = HTMLExporter(extra_loaders=[loader], template_file="report.html.j2", embed_images=True)
     page, _ = exporter.from_notebook_node(notebook)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")
