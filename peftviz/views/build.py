@@ -19,7 +19,7 @@ from peftviz.views.row_details import row_changes, row_details
 from peftviz.views.sides import Columns, Side, read_side
 from peftviz.views.summary import summarise
 from peftviz.views.table import RowKind, Status, ViewTable
-from peftviz.views.unify import Match, Tree, unify
+from peftviz.views.unify import Match, Tree, subtree_ends, unify
 
 if TYPE_CHECKING:
     from peftviz.core.audit import Audit
@@ -52,7 +52,8 @@ def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) ->
         before, after = read_side(diff.before, pool, classes), read_side(diff.after, pool, classes)
         match = Match(diff.module_source, diff.tensor_source, diff.removed_modules, diff.removed_tensors)
     tree = unify(before.snapshot, after.snapshot, match)
-    end = _subtree_ends(tree.parent)
+    depth = record_depth(tree.parent)
+    end = subtree_ends(tree.parent, depth)
     marked = mark_findings(audit, before, after, tree)
     status = _statuses(tree, diff, marked, end)
     columns = _columns(tree, before, after, end)
@@ -62,7 +63,7 @@ def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) ->
     details = row_details(tree, before, after, status, marked)
     return ViewTable(
         parent=tree.parent,
-        depth=_depths(tree.parent),
+        depth=depth.astype(np.uint16),
         was=_old_paths(tree, before, diff, pool),
         status=status,
         before_row=tree.before_row,
@@ -178,9 +179,9 @@ def _leftover_tensors(
         np.add.at(edges, start, 1)
         np.add.at(edges, end[start], -1)
         covered = np.cumsum(edges[:-1]) > 0
-        leftover |= covered & owned & ((columns["adapter"] == code) if code else True)
-    tensors: npt.NDArray[np.bool_] = leftover & ~tree.module & (tree.after_row >= 0)
-    return tensors
+        theirs = columns["adapter"] == code if code else owned
+        leftover |= covered & owned & theirs
+    return np.asarray(leftover & ~tree.module & (tree.after_row >= 0), np.bool_)
 
 
 def _old_paths(tree: Tree, before: Side, diff: Diff | None, pool: StringPool) -> IntArray:
@@ -195,20 +196,3 @@ def _old_paths(tree: Tree, before: Side, diff: Diff | None, pool: StringPool) ->
         hits = np.flatnonzero((kinds & moved != 0) & (source >= 0))
         was[rows[hits]] = [pool.code(path(row) or "the model") for row in source[hits].tolist()]
     return was
-
-
-def _subtree_ends(parent: IntArray) -> IntArray:
-    """For each row of a preorder table, the row after its last descendant."""
-    count = len(parent)
-    depth = _depths(parent)
-    end = np.arange(1, count + 1)
-    order = np.argsort(depth, kind="stable")
-    bounds = np.searchsorted(depth[order], np.arange(int(depth.max(initial=0)) + 2))
-    for level in range(len(bounds) - 2, 0, -1):
-        rows = order[bounds[level] : bounds[level + 1]]
-        np.maximum.at(end, parent[rows], end[rows])
-    return end
-
-
-def _depths(parent: IntArray) -> IntArray:
-    return record_depth(parent).astype(np.uint16)

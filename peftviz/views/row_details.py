@@ -69,8 +69,7 @@ def row_details(tree: Tree, before: Side, after: Side, status: IntArray, marked:
     codes: list[int] = []
     payloads: dict[str, int] = {}
     cut = 0
-    for row, payload in _payloads(tree, before, after, shown):
-        text = json.dumps(payload, sort_keys=True)
+    for row, text in _payloads(tree, before, after, shown):
         if text not in payloads and len(payloads) >= MAX_PAYLOADS:
             cut += 1
             continue
@@ -85,9 +84,7 @@ def row_details(tree: Tree, before: Side, after: Side, status: IntArray, marked:
     }
 
 
-def _payloads(
-    tree: Tree, before: Side, after: Side, shown: npt.NDArray[np.bool_]
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _payloads(tree: Tree, before: Side, after: Side, shown: npt.NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
     gone = tree.after_row < 0
     for side, rows, only in ((after, tree.after_row, ~gone), (before, tree.before_row, gone)):
         snapshot = side.snapshot
@@ -95,11 +92,11 @@ def _payloads(
         own = rows[modules]
         known = (snapshot.modules.state[own] != 0) | (snapshot.modules.hooks[own] != 0)
         wanted = known & (shown[modules] | (snapshot.modules.role[own] == Role.WRAPPER))
-        made: dict[tuple[int, int], dict[str, Any]] = {}
+        made: dict[tuple[int, int], str] = {}
         for row, module in zip(modules[wanted].tolist(), own[wanted].tolist(), strict=True):
             codes = int(snapshot.modules.state[module]), int(snapshot.modules.hooks[module])
             if codes not in made:
-                made[codes] = _module_payload(snapshot, *codes)
+                made[codes] = json.dumps(_module_payload(snapshot, *codes), sort_keys=True)
             yield row, made[codes]
         tensors = np.flatnonzero(~tree.module & only & (rows >= 0))
         groups = _sharers(snapshot)
@@ -107,7 +104,7 @@ def _payloads(
             members = groups.get(int(snapshot.tensors.storage[tensor]))
             if members:
                 others = [side.tensor_path(other) for other in members if other != tensor]
-                yield row, {"shared_with": others[:MAX_SHARERS], "sharers": len(others)}
+                yield row, json.dumps({"shared_with": others[:MAX_SHARERS], "sharers": len(others)})
 
 
 def _module_payload(snapshot: Snapshot, state: int, hooks: int) -> dict[str, Any]:

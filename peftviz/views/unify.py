@@ -171,3 +171,19 @@ def _anchor_wraps(
         found = (came_out > 0) & (home[np.maximum(came_out, 0)] == place)
         free = found & (anchor[np.maximum(came_out, 0)] < 0)
         anchor[came_out[free]] = rows[free]
+
+
+def subtree_ends(parent: IntArray, depth: IntArray) -> IntArray:
+    """For each row of a preorder table, the row after its last descendant.
+
+    Args:
+        parent: Row of the parent, -1 for the root.
+        depth: Number of ancestors.
+    """
+    end = np.arange(1, len(parent) + 1)
+    order = np.argsort(depth, kind="stable")
+    bounds = np.searchsorted(depth[order], np.arange(int(depth.max(initial=0)) + 2))
+    for level in range(len(bounds) - 2, 0, -1):
+        rows = order[bounds[level] : bounds[level + 1]]
+        np.maximum.at(end, parent[rows], end[rows])
+    return end

@@ -1,0 +1,97 @@
+"""The bytes that take a view table to the browser; `docs/formats/view-table.md` describes them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from peftviz.views.folding import find_runs
+from peftviz.views.table import ViewTable
+from peftviz.views.unify import subtree_ends
+
+MAGIC = b"PVT1"
+_HEAD = struct.Struct("<4sI")
+_ALIGN = 8
+_FAST = 1
+"""Compression level: the columns repeat so much that more effort gains little, and a reader waits for it."""
+
+_COLUMNS = (
+    "depth", "kind", "label", "was", "status", "note", "role", "adapter",
+    "type_before", "type_after", "shape_before", "shape_after", "dtype_before", "dtype_after",
+    "device_before", "device_after", "trainable_before", "trainable_after",
+    "bytes_before", "bytes_after", "numel_before", "numel_after",
+)  # fmt: skip
+_NAMES = {"uint8": "u1", "uint16": "u2", "uint32": "u4", "float64": "f8"}
+
+
+def encode(table: ViewTable) -> bytes:
+    """Packs a view table; the same table gives the same bytes.
+
+    Args:
+        table: The table. Parents are left out (depths tell them), and the rows of the snapshots shrink to whether
+            the row exists on each side.
+
+    Returns:
+        The compressed buffer.
+    """
+    columns: dict[str, npt.NDArray[Any]] = {name: getattr(table, name) for name in _COLUMNS}
+    columns["exists"] = (table.before_row >= 0) * np.uint8(1) | (table.after_row >= 0) * np.uint8(2)
+    runs = find_runs(table, subtree_ends(table.parent, table.depth))
+    columns["run_first"] = np.fromiter(runs, np.int64, len(runs))
+    columns["run_length"] = np.fromiter((len(run) for run in runs.values()), np.int64, len(runs))
+    entries: list[list[Any]] = []
+    chunks: list[bytes] = []
+    places: dict[tuple[str, bytes], int] = {}
+    size = 0
+    for name, column in columns.items():
+        packed = _packed(column)
+        dtype, content = _NAMES[packed.dtype.name], packed.tobytes()
+        place = places.get((dtype, content))
+        if place is None:  # columns with the same content share one place
+            place = places[dtype, content] = size
+            padded = content + bytes(-len(content) % _ALIGN)
+            chunks.append(padded)
+            size += len(padded)
+        entries.append([name, dtype, place, len(packed)])
+    header = {
+        "rows": len(table),
+        "columns": entries,
+        "strings": list(table.strings),
+        "summary": table.summary,
+        "findings": table.findings,
+        "changes": table.changes,
+        "roles": table.roles,
+        "details": table.details,
+    }
+    # Escaped: a name may hold a lone surrogate, which UTF-8 cannot carry.
+    text = json.dumps(_finite(header), ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    text += b" " * (-(_HEAD.size + len(text)) % _ALIGN)
+    return gzip.compress(b"".join([_HEAD.pack(MAGIC, len(text)), text, *chunks]), _FAST, mtime=0)
+
+
+def _packed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The column in the smallest of the known types; a column of one value is sent as that value."""
+    if len(column) > 1 and (column == column[0]).all():
+        column = column[:1]
+    if column.dtype.kind == "f":
+        whole = len(column) == 0 or (column.min() >= 0 and column.max() < 2**32 and (column == np.floor(column)).all())
+        return np.ascontiguousarray(column, "<u4" if whole else "<f8")
+    top = int(column.max()) if len(column) else 0
+    return np.ascontiguousarray(column, "<u1" if top < 2**8 else "<u2" if top < 2**16 else "<u4")
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no infinity: it travels as its name."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
