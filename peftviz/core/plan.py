@@ -1,0 +1,134 @@
+"""What a deletion is going to do and what it freed, as data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from peftviz.core.display import Displayed
+
+MAX_LINES = 12
+"""So many places are named one by one in the text of a plan before the rest is counted."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """One change that a plan announces.
+
+    Attributes:
+        kind: `"unmerge"`, `"remove"` (an entry of a container or dictionary), `"detach"` (a hook), `"activate"`,
+            `"deactivate"`, `"train"`, `"freeze"`, `"unwrap"`, `"forget"` (a config or a mention of the name),
+            `"restore"` or `"merge"`.
+        path: Path of the module concerned; `""` is the model itself.
+        detail: What exactly happens there.
+    """
+
+    kind: str
+    path: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class DeletionPlan(Displayed):
+    """What `delete_adapter` will do; looking at it changes nothing.
+
+    Attributes:
+        adapter: The adapter to delete.
+        handle: Kind of model: `"PeftModel"`, `"PeftMixedModel"`, `"tuner"`, `"transformers"` or `"injected"`.
+        actions: Every change, in the order in which it is made.
+        names: Names that will be gone: the adapter, and with the last adapter the leftovers of others.
+        active_before: Active adapters now.
+        next_active: Active adapters afterwards.
+        remaining: Adapters that stay, in config order.
+        tensors: Number of tensors that are removed.
+        nbytes: Bytes of their storages, each counted once, storages that the rest of the model shares left out.
+        is_last: Whether no adapter is left afterwards.
+        unwrap: Whether wrappers that nobody needs any more are taken off.
+        warnings: What cannot be restored.
+    """
+
+    adapter: str
+    handle: str
+    actions: tuple[Action, ...]
+    names: tuple[str, ...]
+    active_before: tuple[str, ...]
+    next_active: tuple[str, ...]
+    remaining: tuple[str, ...]
+    tensors: int
+    nbytes: int
+    is_last: bool
+    unwrap: bool
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def bytes_freed(self) -> int:
+        """Bytes that the deletion should free."""
+        return self.nbytes
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of actions of each kind, in the order of their first occurrence."""
+        return dict(Counter(action.kind for action in self.actions))
+
+    def lines(self) -> list[str]:
+        """The plan as lines of plain text, the long lists cut."""
+        lines = [f"Delete adapter {self.adapter!r} from this {self.handle} model"]
+        lines.append(f"  removes   {self.tensors} tensors, {format_bytes(self.nbytes)}")
+        if self.is_last:
+            lines.append("  last one  the plain base model is left" if self.unwrap else "  last one  empty wrappers are kept")
+        else:
+            lines.append(f"  stays     {', '.join(map(repr, self.remaining)) or 'nothing registered'}")
+        if self.next_active != self.active_before:
+            lines.append(f"  active    {_names(self.active_before)} -> {_names(self.next_active)}")
+        for name in self.names:
+            if name != self.adapter:
+                lines.append(f"  leftover  {name!r}, which no config knows, goes too")
+        for kind, count in self.counts.items():
+            lines.append(f"  {kind:<9} {count}")
+            shown = [action for action in self.actions if action.kind == kind][:MAX_LINES]
+            lines.extend(f"    {action.path or '(model)'}: {action.detail}" for action in shown)
+            if count > len(shown):
+                lines.append(f"    ... and {count - len(shown)} more")
+        lines.extend(f"  warning   {warning}" for warning in self.warnings)
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+@dataclass(frozen=True)
+class Freed:
+    """What became of the tensors that were removed.
+
+    Attributes:
+        bytes: Bytes of storages that are gone, proven by weak references.
+        tensors: Number of tensors that are gone.
+        alive: Path of each tensor that something still holds, and who, in words.
+    """
+
+    bytes: int = 0
+    tensors: int = 0
+    alive: tuple[tuple[str, tuple[str, ...]], ...] = field(default=())
+
+    def lines(self) -> list[str]:
+        """The proof as lines of plain text."""
+        lines = [f"freed {self.tensors} tensors, {format_bytes(self.bytes)}"]
+        for path, holders in self.alive[:MAX_LINES]:
+            lines.append(f"  still alive: {path}, held by {'; '.join(holders) or 'something unknown'}")
+        if len(self.alive) > MAX_LINES:
+            lines.append(f"  ... and {len(self.alive) - MAX_LINES} more still alive")
+        return lines
+
+
+def format_bytes(count: int) -> str:
+    """Bytes for a reader, as in `"1.5 MiB"`."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{int(size)} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,46 @@
+"""`requires_grad` of the base model's parameters as a baseline snapshot recorded it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from peftviz.core.tables import TensorFlag
+from peftviz.live.identity import REGISTRY
+from peftviz.live.peft_facts import MODEL_SLOTS, WRAPPED_SLOTS
+from peftviz.live.survey import Survey
+
+if TYPE_CHECKING:
+    from peftviz.core.snapshot import Snapshot
+
+_INSERTED = frozenset((*WRAPPED_SLOTS, "token_adapter"))
+
+
+def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bool] | None:
+    """The recorded flag of each parameter that the baseline knows, by `id`.
+
+    Within the process of the baseline the objects are compared, otherwise the paths, PEFT's own levels left out.
+    """
+    if baseline is None:
+        return None
+    flags = (baseline.tensors.flags & TensorFlag.REQUIRES_GRAD) != 0
+    if baseline.scope is REGISTRY:
+        by_serial = dict(zip(baseline.tensors.identity.tolist(), flags.tolist(), strict=True))
+        serials = REGISTRY.serials(survey.parameters)
+        return {
+            id(parameter): by_serial[serial]
+            for parameter, serial in zip(survey.parameters, serials, strict=True)
+            if serial in by_serial
+        }
+    by_path = {plain_path(path): bool(flag) for path, flag in zip(baseline.tensor_paths(), flags, strict=True)}
+    named: list[tuple[str, torch.nn.Parameter]] = list(survey.model.named_parameters())
+    return {id(parameter): by_path[plain] for path, parameter in named if (plain := plain_path(path)) in by_path}
+
+
+def plain_path(path: str) -> str:
+    """A path as it reads without PEFT's handles and wrappers."""
+    parts = path.split(".")
+    if tuple(parts[:2]) == MODEL_SLOTS:
+        parts = parts[2:]
+    return ".".join(part for part in parts if part not in _INSERTED)

@@ -1,0 +1,235 @@
+"""Corrected deletion of an adapter: look, plan, act, check."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from peftviz.core.display import Displayed
+from peftviz.core.plan import DeletionPlan, Freed
+from peftviz.errors import AdapterError, near_matches
+from peftviz.live.baseline import flags_of_baseline
+from peftviz.live.capture import capture, check_model
+from peftviz.live.journal import Journal
+from peftviz.live.peft_facts import MERGED_OF_LAYER
+from peftviz.live.prepare import Prepared, prepare
+from peftviz.live.survey import Survey, wrapped_module
+from peftviz.live.sweep import as_list
+from peftviz.live.verify import Watched, note_before, verify
+
+if TYPE_CHECKING:
+    from peftviz.core.audit import Audit
+    from peftviz.core.diff import Diff
+    from peftviz.core.snapshot import Snapshot
+
+MERGED = ("refuse", "unmerge")
+
+CACHES = "_caches"
+"""Where a layer keeps intermediate results while it is merged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Report(Displayed):
+    """What an operation of peftviz did to a model.
+
+    Attributes:
+        model: What to go on with.
+        freed: What became of the removed tensors.
+        warnings: What could not be restored.
+        before: The model before.
+        after: `model` afterwards.
+        baseline: Snapshot that the caller compares with, or None.
+    """
+
+    model: torch.nn.Module
+    freed: Freed
+    warnings: tuple[str, ...]
+    before: Snapshot = field(repr=False)
+    after: Snapshot = field(repr=False)
+    baseline: Snapshot | None = field(repr=False)
+
+    @functools.cached_property
+    def diff(self) -> Diff:
+        """What changed."""
+        from peftviz.core.diff import diff
+
+        return diff(self.before, self.after)
+
+    @functools.cached_property
+    def audit(self) -> Audit:
+        """What is left to be said about the model afterwards."""
+        from peftviz.auditing import audit
+
+        return audit(self.after, baseline=self.baseline)
+
+
+@dataclass(frozen=True, eq=False)
+class DeletionReport(Report):
+    """What `delete_adapter` did.
+
+    Attributes:
+        adapter: The adapter that is gone.
+        plan: The plan that was carried out.
+    """
+
+    adapter: str
+    plan: DeletionPlan
+
+    def lines(self) -> list[str]:
+        """The report as lines of plain text."""
+        left = f"go on with report.model, a {type(self.model).__name__}"
+        head = f"Deleted adapter {self.adapter!r}; {left}"
+        return [head, *self.freed.lines(), *(f"warning: {warning}" for warning in self.warnings)]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def plan_deletion(
+    model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None = None, unwrap: bool = True, merged: str = "refuse"
+) -> DeletionPlan:
+    """Says what `delete_adapter` would do with the same arguments, and touches nothing.
+
+    Args:
+        model: A `PeftModel`, `PeftMixedModel`, tuner, a transformers or diffusers model with adapters, or any module
+            with injected adapters.
+        adapter: Name of the adapter; one that no config knows but the tree still holds is fine too.
+        baseline: A snapshot of the model from before the first adapter.
+        unwrap: Take off wrappers that no adapter needs any more.
+        merged: `"refuse"` or `"unmerge"`: what to do when the adapter is merged into the base weights.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ModelError: `model` is no `torch.nn.Module`.
+        AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
+    """
+    return _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged).plan
+
+
+def delete_adapter(
+    model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None = None, unwrap: bool = True, merged: str = "refuse"
+) -> DeletionReport:
+    """Deletes an adapter and everything of it, checks the result, and proves what was freed.
+
+    All of it happens or nothing: any exception, `KeyboardInterrupt` included, puts the model back object for object.
+
+    Args:
+        model: As for `plan_deletion`.
+        adapter: Name of the adapter.
+        baseline: A snapshot of the model from before the first adapter. With it `requires_grad` of the base
+            parameters is restored when the last adapter goes.
+        unwrap: Take off wrappers that no adapter needs any more; False keeps PEFT's empty wrappers.
+        merged: `"refuse"` raises when the adapter is merged, `"unmerge"` takes it out of the base weights first and
+            merges the others again. Unmerging leaves the rounding error of the subtraction in the base weights.
+
+    Returns:
+        The report; `report.model` is what to go on with. After the last adapter it is the plain base model.
+
+    Raises:
+        ModelError: `model` is no `torch.nn.Module`.
+        AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
+        VerificationError: The result was not as planned; the model was put back.
+    """
+    prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged)
+    before = capture(model, label=f"before deleting {adapter!r}")
+    freed, plan, left = carry_out(prepared)
+    del prepared
+    measured = freed.measure()
+    return DeletionReport(
+        adapter=adapter,
+        plan=plan,
+        model=left,
+        freed=measured,
+        warnings=plan.warnings,
+        before=before,
+        after=capture(left, label=f"after deleting {adapter!r}"),
+        baseline=baseline,
+    )
+
+
+def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Module]:
+    """Applies what was prepared and verifies it; rolls back on any exception.
+
+    Returns:
+        Weak references to what was removed, the plan, and the model to go on with.
+    """
+    journal = Journal()
+    watched = Watched(prepared)
+    noted = note_before(prepared)
+    try:
+        _apply(prepared, journal)
+        verify(prepared, noted)
+    except BaseException:
+        journal.rollback()
+        raise
+    journal.commit()
+    assert prepared.model_after is not None
+    return watched, prepared.plan, prepared.model_after
+
+
+def _apply(prepared: Prepared, journal: Journal) -> None:
+    gone = set(prepared.plan.names)
+    others = [[name for name in as_list(vars(module)[MERGED_OF_LAYER]) if name not in gone] for module in prepared.merged]
+    for module in prepared.merged:
+        _protect(module, journal)
+        journal.call(type(module).unmerge, module)  # type: ignore[operator]
+    for kind, mapping, key, value in prepared.edits.list:
+        if kind == "set":
+            journal.set_item(mapping, key, value)
+        else:
+            journal.del_item(mapping, key)
+    for parameter, flag in prepared.flags.values():
+        journal.set_requires_grad(parameter, flag)
+    for module, names in zip(prepared.merged, others, strict=True):
+        if names:
+            journal.call(type(module).merge, module, adapter_names=names)  # type: ignore[operator]
+
+
+def _protect(module: torch.nn.Module, journal: Journal) -> None:
+    """Prepares the journal for PEFT's own unmerge and merge: they change base tensors and two attributes in place."""
+    slots: dict[str, Any] = vars(module)
+    journal.set_item(slots, MERGED_OF_LAYER, list(slots[MERGED_OF_LAYER]))
+    if isinstance(slots.get(CACHES), dict):
+        journal.set_item(slots, CACHES, dict(slots[CACHES]))
+    base = wrapped_module(module)
+    if base is not None:
+        for tensor in (*base.parameters(), *base.buffers()):
+            journal.protect_data(tensor)
+
+
+def _prepare(
+    model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None, unwrap: bool, merged: str
+) -> Prepared:
+    check_model(model)
+    if merged not in MERGED:
+        raise ValueError(f"merged must be one of {', '.join(map(repr, MERGED))}, not {merged!r}")
+    survey = Survey(model)
+    known = survey.names
+    if survey.kind is None or not known:
+        raise AdapterError(
+            f"This {type(model).__name__} has no adapters.",
+            where=f"adapter {adapter!r}",
+            hint="Pass the PeftModel, or the model into which the adapters were injected.",
+        )
+    if adapter not in known:
+        raise AdapterError(
+            f"There is no adapter {adapter!r} in this model.",
+            where=f"{survey.kind} model {type(model).__name__}",
+            hint=near_matches(str(adapter), known),
+        )
+    registered = [name for name in survey.configs if name != adapter]
+    names = {adapter} if registered else set(known)  # with the last adapter go the leftovers of all others
+    prepared = prepare(survey, adapter, names, unwrap=unwrap, restored=flags_of_baseline(survey, baseline))
+    if prepared.merged and merged == "refuse":
+        places = [action.path for action in prepared.plan.actions if action.kind == "unmerge"]
+        raise AdapterError(
+            f"Adapter {adapter!r} is merged into the base weights of {len(places)} modules.",
+            where=f"{places[0] or 'the model'}" + (f" and {len(places) - 1} more" if len(places) > 1 else ""),
+            hint="Call model.unmerge_adapter() first, or pass merged='unmerge' to have it taken out here.",
+        )
+    return prepared

@@ -1,0 +1,47 @@
+"""What is left to do on PEFT's handles when their last adapter goes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from peftviz.live.peft_facts import MODEL_SLOTS, handle_kind
+from peftviz.live.survey import Survey
+
+FORWARDED = ("forward", "generate")
+"""Methods of a `PeftModel` that look up the active adapter's config before they reach the base model."""
+
+PEFT_ARGUMENTS = ("adapter_names", "alora_offsets")
+
+
+def base_of(model: torch.nn.Module) -> torch.nn.Module:
+    """The model inside PEFT's handles; the model itself when it is none of them."""
+    while handle_kind(model) is not None:
+        children = vars(model)["_modules"]
+        inner = next((children[slot] for slot in MODEL_SLOTS if children.get(slot) is not None), None)
+        if inner is None:
+            return model
+        model = inner
+    return model
+
+
+def outer_handles(survey: Survey) -> list[torch.nn.Module]:
+    """The handles at the top of the model, outermost first, tuners left out."""
+    return [
+        holder.module for holder in survey.holders if handle_kind(holder.module) in ("PeftModel", "PeftMixedModel")
+    ]
+
+
+def without_adapter(method: str, handle: torch.nn.Module) -> functools.partial[Any]:
+    """A method for a handle that has no adapter: it runs the base model until an adapter is active again."""
+    return functools.partial(_run, handle, method)
+
+
+def _run(handle: torch.nn.Module, method: str, *arguments: Any, **keywords: Any) -> Any:
+    if vars(handle).get("active_adapter"):
+        return getattr(type(handle), method)(handle, *arguments, **keywords)
+    base = base_of(handle)
+    keywords = {key: value for key, value in keywords.items() if key not in PEFT_ARGUMENTS}
+    return base(*arguments, **keywords) if method == "forward" else getattr(base, method)(*arguments, **keywords)

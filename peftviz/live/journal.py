@@ -1,0 +1,98 @@
+"""A journal of mutations: everything done through it can be undone, object for object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any
+
+import torch
+
+MISSING = object()
+
+
+class Journal:
+    """Carries out mutations and remembers how to undo each.
+
+    The record is written before the mutation and undoing is idempotent, so an interrupt between the two is harmless.
+    Attributes, submodules and registries are all dictionaries (`vars(module)`, `module._modules`), so setting and
+    deleting an item of a dictionary covers nearly everything.
+    """
+
+    def __init__(self) -> None:
+        self._records: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def checkpoint(self) -> None:
+        """Called before each mutation; tests override it to fail at a chosen one."""
+
+    def set_item(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> None:
+        """`mapping[key] = value`; an existing key keeps its place."""
+        self._records.append((_restore_item, (mapping, key, mapping.get(key, MISSING))))
+        self.checkpoint()
+        mapping[key] = value
+
+    def del_item(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
+        """`del mapping[key]`; undoing puts it back at its place in the order."""
+        self._records.append((_restore_all, (mapping, list(mapping.items()))))
+        self.checkpoint()
+        del mapping[key]
+
+    def set_requires_grad(self, tensor: torch.Tensor, value: bool) -> None:
+        """Sets the flag of a leaf tensor."""
+        self._records.append((_restore_requires_grad, (tensor, tensor.requires_grad)))
+        self.checkpoint()
+        tensor.requires_grad = value
+
+    def protect_data(self, tensor: torch.Tensor) -> None:
+        """Copies the values of a tensor that foreign code is about to change; undoing restores storage and values."""
+        with torch.no_grad():
+            self._records.append((_restore_data, (tensor, tensor.data, tensor.detach().clone())))
+        self.checkpoint()
+
+    def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+        """Runs foreign code whose effects were protected before."""
+        self.checkpoint()
+        return function(*arguments, **keywords)
+
+    def rollback(self) -> None:
+        """Undoes everything, newest first; an interrupt meanwhile is raised when all is undone."""
+        interrupt: BaseException | None = None
+        while self._records:
+            undo, arguments = self._records[-1]
+            try:
+                undo(*arguments)
+                self._records.pop()
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def commit(self) -> None:
+        """Forgets how to undo, and with it everything that was removed."""
+        self._records.clear()
+
+
+def _restore_item(mapping: MutableMapping[Any, Any], key: Any, value: Any) -> None:
+    if value is MISSING:
+        mapping.pop(key, None)
+    else:
+        mapping[key] = value
+
+
+def _restore_all(mapping: MutableMapping[Any, Any], items: list[tuple[Any, Any]]) -> None:
+    """Puts the items back in their order, without a moment at which an untouched one is missing."""
+    for key, value in items:
+        mapping.pop(key, None)
+        mapping[key] = value
+
+
+def _restore_requires_grad(tensor: torch.Tensor, value: bool) -> None:
+    tensor.requires_grad = value
+
+
+def _restore_data(tensor: torch.Tensor, data: torch.Tensor, values: torch.Tensor) -> None:
+    with torch.no_grad():
+        data.copy_(values)
+        tensor.data = data

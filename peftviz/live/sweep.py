@@ -1,0 +1,266 @@
+"""The general rule: where the name of an adapter lives in a model, and the edits that take it away.
+
+No list of attribute names is kept and PEFT's own deletion is not called. A name lives in
+
+1. a `ModuleDict`, `ParameterDict` or `BufferDict` that a module of PEFT's holds, as a key;
+2. the instance attributes of PEFT's modules, through dictionaries, lists, tuples, sets, strings and plain objects of
+   PEFT's, to a bounded depth;
+3. `_non_persistent_buffers_set`;
+4. hooks of PEFT's: arguments of partials and closure cells.
+
+Everything here reads. `Edits` only notes what has to be done to which dictionary.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterator, MutableMapping
+from typing import Any
+
+import torch
+
+from peftviz.live.peft_facts import (
+    ACTIVE_OF_HANDLE,
+    ACTIVE_OF_LAYER,
+    NOT_ADAPTER_NAMES,
+    is_config_class,
+    is_peft_class,
+    is_peft_function,
+)
+from peftviz.live.survey import Holder, Survey
+
+MAX_DEPTH = 6
+
+NON_PERSISTENT = "_non_persistent_buffers_set"
+
+SLOTS = frozenset(vars(torch.nn.Module()))
+
+UNSEARCHED = SLOTS | NOT_ADAPTER_NAMES | {ACTIVE_OF_HANDLE, ACTIVE_OF_LAYER}
+"""Attributes that the walk through `vars` leaves out; activity and registries are read by their own rules."""
+
+HOOK_SLOTS = ("_forward_hooks", "_forward_pre_hooks")
+HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
+
+
+class Edits:
+    """Edits of dictionaries, each key of a dictionary once."""
+
+    def __init__(self) -> None:
+        self.list: list[tuple[str, MutableMapping[Any, Any], Any, Any]] = []
+        self._seen: set[tuple[int, Any]] = set()
+
+    def set(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> bool:
+        """Notes `mapping[key] = value`; False when that key has an edit already."""
+        return self._note("set", mapping, key, value)
+
+    def delete(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
+        """Notes `del mapping[key]`; False when that key has an edit already."""
+        return self._note("del", mapping, key, None)
+
+    def _note(self, kind: str, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> bool:
+        mark = (id(mapping), key)
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        self.list.append((kind, mapping, key, value))
+        return True
+
+
+def container_slots(container: torch.nn.Module, name: str) -> list[MutableMapping[Any, Any]]:
+    """The dictionaries of a container that have the name as a key."""
+    slots = vars(container)
+    found = [slots[slot] for slot in ("_modules", "_parameters", "_buffers") if name in slots[slot]]
+    if isinstance(slots.get("_keys"), dict) and name in slots["_keys"]:
+        found.append(slots["_keys"])
+    if name in slots and name not in SLOTS:
+        found.append(slots)
+    return found
+
+
+def sweep_containers(survey: Survey, names: Collection[str], edits: Edits) -> Iterator[tuple[str, str, str]]:
+    """Notes the removal of what containers hold under the names.
+
+    Yields:
+        Path of the container, the name, and what is removed.
+    """
+    for container in survey.containers:
+        slots = vars(container.module)
+        for name in names:
+            hit = False
+            for mapping in container_slots(container.module, name):
+                hit |= edits.delete(mapping, name)
+            if hit:
+                yield container.path, name, "entry"
+        left_out = slots.get(NON_PERSISTENT)
+        if left_out and not left_out.isdisjoint(names):
+            edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+
+
+def sweep_state(
+    holder: Holder, names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits
+) -> list[str]:
+    """Notes the removal of the names from the attributes of one of PEFT's modules.
+
+    Args:
+        holder: The module.
+        names: Names to take away.
+        known: All adapter names; a dictionary keyed by nothing else is keyed by adapter.
+        replacement: What a plain string attribute that names the adapter becomes.
+        edits: Where to note it.
+
+    Returns:
+        Names of the attributes concerned.
+    """
+    touched = []
+    slots = vars(holder.module)
+    for attribute, value in slots.items():
+        cls = type(value)
+        if cls in _ATOMS or attribute in UNSEARCHED:
+            continue
+        if cls is str:
+            if value in names and "adapter" in attribute and edits.set(slots, attribute, replacement):
+                touched.append(attribute)
+            continue
+        hit, changed = _strip(value, names, known, replacement, edits, 0)
+        if changed is not value:
+            edits.set(slots, attribute, changed)
+        if hit:
+            touched.append(attribute)
+    left_out = slots[NON_PERSISTENT]
+    if left_out and not left_out.isdisjoint(names) and holder.is_container:
+        edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+    return touched
+
+
+_ATOMS = frozenset({bool, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
+
+
+def _strip(
+    value: Any, names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits, depth: int
+) -> tuple[bool, Any]:
+    """Whether the names were found, and the value without them: another object for sequences and sets, the same for dictionaries."""
+    if depth > MAX_DEPTH or type(value) in _ATOMS:
+        return False, value
+    if isinstance(value, dict):
+        return _strip_dict(value, names, known, replacement, edits, depth), value
+    if isinstance(value, (set, frozenset)):
+        kept = [item for item in value if not (type(item) is str and item in names)]
+        return (True, type(value)(kept)) if len(kept) < len(value) else (False, value)
+    if type(value) in (list, tuple):
+        if not value:
+            return False, value
+        hit = False
+        changed = False
+        items = []
+        for item in value:
+            if type(item) is str:
+                if item in names:
+                    hit = changed = True
+                    continue
+                items.append(item)
+                continue
+            inner_hit, inner = _strip(item, names, known, replacement, edits, depth + 1)
+            hit |= inner_hit
+            changed |= inner is not item
+            items.append(inner)
+        return hit, (type(value)(items) if changed else value)
+    cls = type(value)
+    if is_peft_class(cls) and not isinstance(value, (torch.nn.Module, type)) and not is_config_class(cls):
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict):
+            return _strip_dict(attributes, names, known, replacement, edits, depth), value
+    return False, value
+
+
+def _strip_dict(
+    mapping: dict[Any, Any], names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits, depth: int
+) -> bool:
+    if not mapping:
+        return False
+    hit = False
+    for name in names:
+        if name in mapping:
+            edits.delete(mapping, name)
+            hit = True
+    if all(key in known for key in mapping):
+        return hit  # keyed by adapter: what stays belongs to the others
+    for key, item in mapping.items():
+        if type(key) is str and key in names:
+            continue
+        if type(item) is str:
+            if item in names and isinstance(key, str) and "adapter" in key:
+                hit |= edits.set(mapping, key, replacement)
+            continue
+        inner_hit, inner = _strip(item, names, known, replacement, edits, depth + 1)
+        if inner is not item:
+            edits.set(mapping, key, inner)
+        hit |= inner_hit
+    return hit
+
+
+def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterator[tuple[str, str]]:
+    """Notes the removal of PEFT's hooks that carry one of the names.
+
+    Yields:
+        Path of the module and name of the hook's function.
+    """
+    for holder in survey.hooked:
+        slots = vars(holder.module)
+        for slot in HOOK_SLOTS:
+            for key, hook in slots[slot].items():
+                if is_peft_function(hook) and _carries(hook, names, 0) and edits.delete(slots[slot], key):
+                    for flags in HOOK_FLAGS:
+                        if flags.startswith(slot) and key in slots.get(flags, ()):
+                            edits.delete(slots[flags], key)
+                    function = hook.func if isinstance(hook, functools.partial) else hook
+                    yield holder.path, getattr(function, "__name__", type(hook).__name__)
+
+
+def _carries(value: Any, names: Collection[str], depth: int) -> bool:
+    if type(value) is str:
+        return value in names
+    if depth > MAX_DEPTH:
+        return False
+    if isinstance(value, functools.partial):
+        parts: list[Any] = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts = list(value)
+    elif isinstance(value, dict):
+        parts = [*value, *value.values()]
+    else:
+        parts = []
+        for cell in getattr(value, "__closure__", None) or ():
+            try:
+                parts.append(cell.cell_contents)
+            except ValueError:  # an empty cell
+                continue
+    return any(_carries(part, names, depth + 1) for part in parts)
+
+
+def find_traces(survey: Survey, names: Collection[str], known: Collection[str]) -> list[str]:
+    """Every place where one of the names still lives, in words; empty when none does."""
+    edits = Edits()
+    wanted = frozenset(names)
+    traces = [f"{path} holds {name!r}" for path, name, _ in sweep_containers(survey, names, edits)]
+    for holder in survey.holders:
+        traces += [f"{holder.path}.{attribute}" for attribute in sweep_state(holder, wanted, known, None, edits)]
+        traces += [
+            f"{holder.path}.{attribute}"
+            for attribute in (ACTIVE_OF_HANDLE, ACTIVE_OF_LAYER)
+            if not wanted.isdisjoint(as_list(vars(holder.module).get(attribute)))
+        ]
+    traces += [f"{path}: hook {hook}" for path, hook in sweep_hooks(survey, names, edits)]
+    traces += [
+        f"registry of {path or 'the model'} knows {name!r}"
+        for path, registry in survey.registries
+        for name in registry
+        if name in wanted
+    ]
+    return traces
+
+
+def as_list(value: Any) -> list[str]:
+    """Adapter names from a value that is a string here and a list there."""
+    if isinstance(value, str):
+        return [value]
+    return list(value) if isinstance(value, (list, tuple)) else []

@@ -1,0 +1,110 @@
+"""Takes off wrappers that no adapter needs any more."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from peftviz.live.activity import available_on
+from peftviz.live.peft_facts import DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
+from peftviz.live.survey import Survey, chain_path, is_dict_like, is_wrapper, keys_of, wrapped_module
+from peftviz.live.sweep import SLOTS, Edits
+
+
+def empty_wrappers(
+    survey: Survey, names: Collection[str], known: Collection[str], *, only_touched: bool
+) -> dict[int, torch.nn.Module]:
+    """Wrappers that hold nothing for any adapter once the names are gone.
+
+    Args:
+        survey: The model.
+        names: Names that go.
+        known: All adapter names.
+        only_touched: Leave wrappers alone that held none of the names.
+
+    Returns:
+        The wrappers by `id`.
+    """
+    found: dict[int, torch.nn.Module] = {}
+    verdicts: dict[int, bool] = {}
+    for _, _, module, _ in survey.places:
+        if id(module) not in verdicts:
+            held = adapters_on(module, known)
+            verdicts[id(module)] = held <= set(names) and (bool(held) or not only_touched)
+        if verdicts[id(module)] and wrapped_module(module) is not None:
+            found[id(module)] = module
+    return found
+
+
+def adapters_on(wrapper: torch.nn.Module, known: Collection[str]) -> set[str]:
+    """Adapters for which a wrapper holds anything: entries of containers, or plain dictionaries keyed by them."""
+    found = set(available_on(wrapper))
+    for attribute, value in vars(wrapper).items():
+        if type(value) is dict and value and attribute not in SLOTS:
+            found.update(key for key in value if key in known)
+    return found
+
+
+def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits) -> list[tuple[str, str]]:
+    """Notes the edits that put the wrapped modules back in the wrappers' places.
+
+    Returns:
+        Path and class of each wrapper that goes, every place of it.
+    """
+    done = []
+    for parent, name, module, chain in survey.places:
+        if id(module) not in leaving or id(parent) in leaving:
+            continue
+        if is_wrapper(type(parent)) and name not in WRAPPED_SLOTS:
+            continue  # a part of a wrapper that stays
+        inner = wrapped_module(module)
+        while inner is not None and id(inner) in leaving:
+            inner = wrapped_module(inner)
+        if inner is not None and edits.set(vars(parent)["_modules"], name, inner):
+            done.append((chain_path(chain), type(module).__name__))
+    return done
+
+
+def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) -> None:
+    """Notes the edits that take unwrapped modules off the tuners' lists of what they adapted."""
+    gone = set(unwrapped)
+    for holder in survey.holders:
+        slots = vars(holder.module)
+        for attribute in TARGETED_ATTRIBUTES:
+            listed = slots.get(attribute)
+            if not isinstance(listed, list) or not listed:
+                continue
+            prefix = f"{holder.path}.model." if holder.path else "model."
+            kept = [
+                path
+                for path in dict.fromkeys(listed)
+                if prefix + path not in gone
+                and not (attribute == TARGETED_ATTRIBUTES[1] and prefix + path.rpartition(".")[0] in gone)
+            ]
+            if kept != listed:
+                edits.set(slots, attribute, kept)
+
+
+def correct_declarations(wrapper: torch.nn.Module, names: Collection[str], edits: Edits) -> bool:
+    """Notes the removal of what a layer declares beside its class for containers that the deletion empties."""
+    slots = vars(wrapper)
+    declared: Any = slots.get(DECLARED_LAYERS)
+    inherited = getattr(type(wrapper), DECLARED_LAYERS, None)
+    if not isinstance(declared, tuple) or not isinstance(inherited, tuple):
+        return False
+    if declared[: len(inherited)] != inherited:
+        return False
+    kept = tuple(entry for entry in declared[len(inherited) :] if not _emptied(slots["_modules"].get(entry), names))
+    if len(inherited) + len(kept) == len(declared):
+        return False
+    if kept:
+        edits.set(slots, DECLARED_LAYERS, inherited + kept)
+    else:
+        edits.delete(slots, DECLARED_LAYERS)
+    return True
+
+
+def _emptied(container: torch.nn.Module | None, names: Collection[str]) -> bool:
+    return container is not None and is_dict_like(type(container)) and set(keys_of(container)) <= set(names)
