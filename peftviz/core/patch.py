@@ -117,7 +117,7 @@ def _tensors(a: Snapshot, diff: Diff, module_row: IntArray) -> TensorTable:
         version=compact(_assemble(source, ours.version, theirs.version, fields["version"] | fields["values"])),
         identity=compact(_identities(a, b, source, ours.identity, theirs.identity, diff.tensor_kinds), signed=True),
         storage=compact(storage, signed=True),
-        fingerprint=compact(_assemble(source, fingerprints(a), fingerprints(b), values)),
+        fingerprint=compact(_assemble(source, fingerprints(a), fingerprints(b), values) if b.values != "off" else ()),
         odd_storage_rows=compact(odd_rows, signed=True),
         odd_storage_nbytes=compact(odd[odd_rows], signed=True),
     )
