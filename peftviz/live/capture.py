@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import gc
 import platform
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -41,7 +44,8 @@ def capture(model: torch.nn.Module, *, label: str = "", values: str = "sample") 
     check_model(model)
     if values not in VALUES:
         raise ValueError(f"values must be one of {', '.join(map(repr, VALUES))}, not {values!r}")
-    recorded = walk(model, REGISTRY, values=values)
+    with paused_garbage_collection():
+        recorded = walk(model, REGISTRY, values=values)
     registry_rows = sorted(recorded.registries, key=lambda entry: entry[0])
     role, adapter, tensor_role, tensor_adapter, adapter_names = assign_roles(
         recorded, [row for row, _ in registry_rows]
@@ -87,6 +91,18 @@ def capture(model: torch.nn.Module, *, label: str = "", values: str = "sample") 
         values=values,
     )
     return with_adapters(snapshot, model, recorded, registry_rows)
+
+
+@contextlib.contextmanager
+def paused_garbage_collection() -> Iterator[None]:
+    """Spares the collector's passes over a large model, which the walk's own small objects would trigger."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def with_adapters(

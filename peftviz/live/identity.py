@@ -4,52 +4,51 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from operator import is_
 from typing import Any
+
+
+class _Reference(weakref.ref[Any]):
+    """A weak reference that knows the `id()` its object had."""
+
+    __slots__ = ("key",)
+    key: int
 
 
 class IdentityRegistry:
     """Gives each object a serial number that is never used for another one.
 
-    Only weak references are held. An `id()` that Python recycles for a new object is told apart, because the
-    weak reference stored under it is dead by then.
+    Only weak references are held. The entry of an object goes when the object goes, before Python can give its
+    `id()` to a new one.
     """
 
     def __init__(self) -> None:
         self._serial_by_id: dict[int, int] = {}
-        self._refs: list[weakref.ref[Any] | None] = []
-        self._purge_at = 1 << 16
+        self._reference_by_id: dict[int, _Reference] = {}
+        self._next = 0
 
     def serials(self, objects: Sequence[Any]) -> list[int]:
         """The serial number of each object, a new one for an object not seen before."""
-        ids = list(map(id, objects))
-        known = list(map(self._serial_by_id.get, ids))
-        refs = self._refs
-        if None not in known and all(map(is_, [refs[serial]() for serial in known], objects)):  # type: ignore[misc, index]
+        known = list(map(self._serial_by_id.get, map(id, objects)))
+        if None not in known:
             return known  # type: ignore[return-value]
-        return [self._serial(key, item) for key, item in zip(ids, objects, strict=True)]
+        return [
+            self._register(item) if serial is None else serial for serial, item in zip(known, objects, strict=True)
+        ]
 
-    def _serial(self, key: int, item: Any) -> int:
-        serial = self._serial_by_id.get(key)
-        if serial is not None:
-            ref = self._refs[serial]
-            if ref is not None and ref() is item:
-                return serial
-        serial = self._serial_by_id[key] = len(self._refs)
-        self._refs.append(weakref.ref(item))
-        if len(self._serial_by_id) >= self._purge_at:
-            self._purge()
+    def _register(self, item: Any) -> int:
+        key = id(item)
+        serial = self._serial_by_id.get(key)  # the same new object may occur twice in one call
+        if serial is None:
+            reference = _Reference(item, self._forget)
+            reference.key = key
+            self._reference_by_id[key] = reference
+            serial = self._serial_by_id[key] = self._next
+            self._next += 1
         return serial
 
-    def _purge(self) -> None:
-        """Forgets the dead, so that a long session does not grow without end."""
-        for key, serial in list(self._serial_by_id.items()):
-            ref = self._refs[serial]
-            if ref is None or ref() is None:
-                del self._serial_by_id[key]
-        kept = set(self._serial_by_id.values())
-        self._refs = [ref if serial in kept else None for serial, ref in enumerate(self._refs)]
-        self._purge_at = max(1 << 16, 2 * len(self._serial_by_id))
+    def _forget(self, reference: _Reference) -> None:
+        if self._reference_by_id.get(reference.key) is reference:
+            del self._reference_by_id[reference.key], self._serial_by_id[reference.key]
 
 
 REGISTRY = IdentityRegistry()

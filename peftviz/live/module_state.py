@@ -17,7 +17,8 @@ from peftviz.live.peft_facts import CONSTRUCTION_ATTRIBUTES, is_peft_class
 MODULE_SLOTS = frozenset(vars(torch.nn.Module()))
 """What every module has; the rest of `vars(module)` is its own state."""
 
-HOOK_SLOTS = tuple(sorted(slot for slot in MODULE_SLOTS if slot.endswith("_hooks")))
+HOOK_SLOTS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+"""The hooks that run with the model; those of `state_dict` and `load_state_dict` are not recorded."""
 
 NO_STATE = MODULE_SLOTS | CONSTRUCTION_ATTRIBUTES
 
@@ -27,26 +28,36 @@ MAX_DEPTH = 6
 class StateInterner:
     """Interns the state of modules; layers alike share one entry.
 
-    Most states hold nothing but numbers, strings and containers of them: `marshal` turns those into a key at C
-    speed, and the JSON is made once for each distinct key.
+    Most states hold nothing but numbers, strings and containers of them, and equal those of the layer before.
+    What is new is turned into a key by `marshal` at C speed, and into JSON once for each distinct key.
     """
 
     def __init__(self) -> None:
         self.texts: Interner[str] = Interner([""])
-        self._code_by_key: dict[bytes, int] = {}
+        self._code_by_key: dict[tuple[tuple[str, ...], bytes], int] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._last: dict[tuple[str, ...], tuple[list[Any], int]] = {}
 
     def code(self, attributes: Mapping[str, Any]) -> int:
         """Code of the state of a module with these instance attributes; 0 when it has none of its own."""
-        own = {name: value for name, value in attributes.items() if name not in NO_STATE}
-        if not own:
+        keys = tuple(attributes)
+        names = self._names.get(keys)
+        if names is None:
+            names = self._names[keys] = tuple(name for name in keys if name not in NO_STATE)
+        if not names:
             return 0
+        values = [attributes[name] for name in names]
+        last = self._last.get(names)
         try:
-            key = marshal.dumps(own, 2)
-        except ValueError:  # holds an object that is no plain data
-            return self.texts[to_json(own)]
+            if last is not None and last[0] == values:
+                return last[1]
+            key = (names, marshal.dumps(values, 2))
+        except Exception:  # it holds an object that is no plain data, or one that refuses to be compared
+            return self.texts[to_json(dict(zip(names, values, strict=True)))]
         code = self._code_by_key.get(key)
         if code is None:
-            code = self._code_by_key[key] = self.texts[to_json(own)]
+            code = self._code_by_key[key] = self.texts[to_json(dict(zip(names, values, strict=True)))]
+        self._last[names] = (values, code)
         return code
 
 

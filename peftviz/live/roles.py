@@ -15,7 +15,9 @@ from peftviz.live.tensors import TensorRecorder
 from peftviz.live.walk import Walk
 
 
-def assign_roles(walk: Walk, registry_rows: Sequence[int]) -> tuple[IntArray, IntArray, IntArray, IntArray, Interner[str]]:
+def assign_roles(
+    walk: Walk, registry_rows: Sequence[int]
+) -> tuple[IntArray, IntArray, IntArray, IntArray, Interner[str]]:
     """Roles and adapters by the general rule: what lies in a container keyed by adapter names belongs to that adapter.
 
     Such a container is a `ModuleDict`, `ParameterDict` or `BufferDict` that a module of PEFT's holds.
@@ -61,9 +63,10 @@ def assign_roles(walk: Walk, registry_rows: Sequence[int]) -> tuple[IntArray, In
         above_role = role[above] if level else role[rows]
         owned = np.isin(above_role, (Role.ADAPTER, Role.SAVED))
         keyed = container[above] if level else np.zeros(len(rows), bool)
+        shared = above_role == Role.SHARED
         held = ((above_role == Role.WRAPPER) & ~registry[above]) | (above_role == Role.WRAPPED)
         role[rows] = np.select(
-            [owned, keyed, container[rows], wrapper[rows] & holds[rows], wrapper[rows], held, above_role == Role.SHARED],
+            [owned, keyed, container[rows], wrapper[rows] & holds[rows], wrapper[rows], held, shared],
             [
                 above_role,
                 np.where(saved[above], Role.SAVED, Role.ADAPTER),

@@ -14,7 +14,10 @@ from peftviz.live.identity import IdentityRegistry
 from peftviz.live.interning import Interner
 from peftviz.live.module_state import qualified_name
 
-_META = torch.device("meta")
+_PARAMETER = int(TensorFlag.PERSISTENT)
+_BUFFER = int(TensorFlag.BUFFER | TensorFlag.PERSISTENT)
+_HIDDEN_BUFFER = int(TensorFlag.BUFFER)
+_REQUIRES_GRAD = np.uint8(TensorFlag.REQUIRES_GRAD)
 
 
 class TensorRecorder:
@@ -33,7 +36,10 @@ class TensorRecorder:
         self._specs: Interner[tuple[Any, ...]] = Interner()
         self._columns: dict[str, list[IntArray]] = {
             name: []
-            for name in ("owner", "name", "spec", "flags", "version", "identity", "key", "storage_nbytes", "fingerprint")
+            for name in (
+                *("owner", "name", "spec", "flags", "version"),
+                *("identity", "key", "storage_nbytes", "fingerprint"),
+            )
         }
 
     def add(self, base: int, dicts: list[Mapping[str, Any]]) -> None:
@@ -43,59 +49,53 @@ class TensorRecorder:
         flags: list[int] = []
         tensors: list[torch.Tensor] = []
         codes = self._names
-        parameter, buffer = int(TensorFlag.PERSISTENT), int(TensorFlag.BUFFER | TensorFlag.PERSISTENT)
-        for record, slots in enumerate(dicts, base):
-            if own := slots["_parameters"]:
-                for name, tensor in own.items():
-                    if tensor is not None:
-                        owners.append(record)
-                        names.append(codes[name])
-                        flags.append(parameter)
-                        tensors.append(tensor)
-            if own := slots["_buffers"]:
-                hidden = slots["_non_persistent_buffers_set"]
-                for name, tensor in own.items():
-                    if tensor is not None:
-                        owners.append(record)
-                        names.append(codes[name])
-                        flags.append(int(TensorFlag.BUFFER) if name in hidden else buffer)
-                        tensors.append(tensor)
+        held = [(record, slots, slots["_parameters"], slots["_buffers"]) for record, slots in enumerate(dicts, base)]
+        for record, slots, parameters, buffers in [entry for entry in held if entry[2] or entry[3]]:
+            for name, tensor in parameters.items():
+                if tensor is not None:
+                    owners.append(record)
+                    names.append(codes[name])
+                    flags.append(_PARAMETER)
+                    tensors.append(tensor)
+            for name, tensor in buffers.items():
+                if tensor is not None:
+                    owners.append(record)
+                    names.append(codes[name])
+                    flags.append(_HIDDEN_BUFFER if name in slots["_non_persistent_buffers_set"] else _BUFFER)
+                    tensors.append(tensor)
         if tensors:
-            self._visit(owners, names, flags, tensors)
-
-    def _visit(self, owners: list[int], names: list[int], flags: list[int], tensors: list[torch.Tensor]) -> None:
-        with torch._C.DisableTorchFunctionSubclass():  # a subclass must not turn a look into a computation
-            specs = self._specs
-            spec: list[int] = []
-            key: list[int] = []
-            nbytes: list[int] = []
-            version: list[int] = []
-            for tensor in tensors:
-                device = tensor.device
-                try:
-                    spec.append(specs[tensor.shape, tensor.dtype, device, type(tensor)])
-                except RuntimeError:  # an uninitialised (lazy) parameter has no shape yet
-                    spec.append(specs[torch.Size(), tensor.dtype, device, type(tensor)])
-                if device == _META:  # meta storages are empty: there the object is all there is
-                    key.append(id(tensor))
-                    nbytes.append(-1)
-                else:
-                    address, size = _storage(tensor)
-                    key.append(address)
-                    nbytes.append(size)
-                version.append(_version(tensor))
-            grads = [tensor.requires_grad for tensor in tensors]
             columns = self._columns
-            if self._values != "off":
-                columns["fingerprint"].append(fingerprints(tensors, full=self._values == "full"))
-        columns["owner"].append(np.array(owners, np.int64))
-        columns["name"].append(np.array(names, np.int32))
+            columns["owner"].append(np.array(owners, np.int64))
+            columns["name"].append(np.array(names, np.int32))
+            with torch._C.DisableTorchFunctionSubclass():  # a subclass must not turn a look into a computation
+                self._visit(flags, tensors)
+
+    def _visit(self, flags: list[int], tensors: list[torch.Tensor]) -> None:
+        specs = self._specs
+        try:
+            spec = [specs[tensor.shape, tensor.dtype, tensor.device, type(tensor)] for tensor in tensors]
+            version = [tensor._version for tensor in tensors]
+        except RuntimeError:  # a lazy parameter without a shape, an inference tensor without a version
+            spec = [specs[_shape(tensor), tensor.dtype, tensor.device, type(tensor)] for tensor in tensors]
+            version = [_version(tensor) for tensor in tensors]
+        grads = [tensor.requires_grad for tensor in tensors]
+        meta = [tensor.is_meta for tensor in tensors]
+        columns = self._columns
+        if all(meta):
+            key, nbytes = list(map(id, tensors)), np.full(len(tensors), -1)
+        else:
+            pairs = [_storage(tensor) for tensor in tensors]
+            key, nbytes = [pair[0] for pair in pairs], np.array([pair[1] for pair in pairs], np.int64)
+        if self._values != "off":
+            full = self._values == "full"
+            empty = np.zeros(len(tensors), np.uint64)
+            columns["fingerprint"].append(empty if all(meta) else fingerprints(tensors, full=full))
         columns["spec"].append(np.array(spec, np.int32))
-        columns["flags"].append(np.array(flags, np.uint8) + np.array(grads, np.uint8) * int(TensorFlag.REQUIRES_GRAD))
+        columns["flags"].append(np.array(flags, np.uint8) + np.array(grads, np.uint8) * _REQUIRES_GRAD)
         columns["version"].append(np.array(version, np.int64))
         columns["identity"].append(np.array(self._registry.serials(tensors), np.int64))
         columns["key"].append(np.array(key, np.int64))
-        columns["storage_nbytes"].append(np.array(nbytes, np.int64))
+        columns["storage_nbytes"].append(nbytes)
 
     def move(self, moved: Mapping[int, int]) -> None:
         """Gives the tensors of some records to others."""
@@ -131,12 +131,24 @@ class TensorRecorder:
 
 
 def _storage(tensor: torch.Tensor) -> tuple[int, int]:
-    """Address of the storage's implementation (never of the data: that is 0 for each empty one) and its bytes."""
+    """Address of the storage's implementation (never of the data: that is 0 for each empty one) and its bytes.
+
+    Meta storages hold nothing: there, and where there is no single storage, the object is all there is.
+    """
+    if tensor.is_meta:
+        return id(tensor), -1
     try:
         storage = tensor.untyped_storage()
         return storage._cdata, storage.nbytes()
-    except (RuntimeError, NotImplementedError):  # sparse and other layouts have no single storage
+    except RuntimeError:  # sparse and other layouts
         return id(tensor), -1
+
+
+def _shape(tensor: torch.Tensor) -> torch.Size:
+    try:
+        return tensor.shape
+    except RuntimeError:
+        return torch.Size()
 
 
 def _version(tensor: torch.Tensor) -> int:
