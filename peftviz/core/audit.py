@@ -1,0 +1,94 @@
+"""The audit: what is wrong with a model, judged from a snapshot alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, overload
+
+from peftviz.core.display import Displayed, dataframes
+from peftviz.core.finding import SEVERITIES, Finding
+from peftviz.core.rules import RULES, Facts
+from peftviz.core.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Audit", "Finding", "audit_snapshot"]
+
+
+class Audit(Displayed, Sequence[Finding]):
+    """The findings of an audit, worst first; a sequence.
+
+    Attributes:
+        findings: All of them.
+        snapshot: The state that was judged.
+        baseline: The earlier state it was compared with, or None.
+    """
+
+    def __init__(self, findings: Iterable[Finding], snapshot: Snapshot, baseline: Snapshot | None = None) -> None:
+        self.findings = tuple(findings)
+        self.snapshot = snapshot
+        self.baseline = baseline
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is no error and no warning; an info is no fault."""
+        return all(finding.severity == "info" for finding in self.findings)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of findings by severity, in the order `error`, `warning`, `info`."""
+        found = Counter(finding.severity for finding in self.findings)
+        return {severity: found[severity] for severity in SEVERITIES}
+
+    def of(self, rule: str) -> tuple[Finding, ...]:
+        """The findings of one rule, by its code."""
+        return tuple(finding for finding in self.findings if finding.rule == rule)
+
+    @overload
+    def __getitem__(self, index: int) -> Finding: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
+        return self.findings[index]
+
+    def __len__(self) -> int:
+        return len(self.findings)
+
+    def __eq__(self, other: object) -> bool:
+        return self.findings == other.findings if isinstance(other, Audit) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # findings hold dictionaries
+
+    def to_frame(self) -> pd.DataFrame:
+        """The findings as a DataFrame, one row each.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        frame: pd.DataFrame = dataframes().audit_frame(self)
+        return frame
+
+    def __repr__(self) -> str:
+        words = [f"{count} {severity}{'s' * (count != 1)}" for severity, count in self.counts.items() if count]
+        return f"Audit({', '.join(words) if words else 'clean'})"
+
+
+def audit_snapshot(snapshot: Snapshot, *, baseline: Snapshot | None = None) -> Audit:
+    """Judges a snapshot by all rules; pure, and needs neither torch nor peft.
+
+    Args:
+        snapshot: The state to judge.
+        baseline: An earlier state of the same model, such as the one before any adapter. The rules that compare
+            (`PV3xx`) are silent without one.
+
+    Returns:
+        The findings, errors first, then in the order of the rules and of the tree.
+    """
+    facts = Facts(snapshot, baseline)
+    rules = (rule for rule in RULES if baseline is not None or not rule.needs_baseline)
+    found = [finding for rule in rules for finding in rule.check(rule, facts)]
+    return Audit(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)), snapshot, baseline)

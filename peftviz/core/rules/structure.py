@@ -1,0 +1,100 @@
+"""PV4xx: how handles, configs and modules fit together, and what saving would make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from peftviz.core.finding import Finding
+from peftviz.core.rules.facts import Facts, quoted
+from peftviz.core.rules.leftovers import empty_wrapper_rows
+from peftviz.core.rules.rule import Rule
+from peftviz.core.tables import Role, TensorFlag
+
+HANDLE_CHILD = "base_model"
+"""PEFT's handles hold the tuner, or for prompt learning the model itself, under this name."""
+
+SHOWN_KEYS = 8
+
+
+def nested_handles(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    """PV401: a `PeftModel` inside a `PeftModel`."""
+    snapshot, modules = facts.snapshot, facts.snapshot.modules
+    if HANDLE_CHILD not in snapshot.names:
+        return
+    children = np.flatnonzero(modules.name == snapshot.names.index(HANDLE_CHILD))
+    parents = modules.parent[children[children > 0]]
+    handles = np.unique(parents[facts.peft[parents]]).tolist()
+    names_below = {row: names for row, _, names in reversed(facts.registries)}
+    for outer, inner in pairwise(handles):
+        if inner >= snapshot.subtree_end[outer]:
+            continue
+        end = int(snapshot.subtree_end[inner])
+        inside = frozenset().union(*(names for row, names in names_below.items() if inner <= row < end))
+        around = frozenset().union(*(names for row, names in names_below.items() if outer <= row < inner))
+        twice = sorted(inside & around)
+        kind = snapshot.types[modules.type[inner]].rpartition(".")[2]
+        more = f" Both have an adapter named {quoted(twice)}." if twice else ""
+        yield rule.finding(
+            snapshot.module_path(inner),
+            f"A {kind} lies inside another one; saving the outer one loses what the inner one holds.{more}",
+            {"outer": snapshot.module_path(outer), "adapters_inside": sorted(inside), "same_names": twice},
+            adapter=twice[0] if len(twice) == 1 else None,
+            rows=[inner],
+        )
+
+
+def unsafe_to_save(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    """PV402: no adapter is left, and the base's weights still have the keys of the wrappers around them."""
+    if facts.all_known or bool((~facts.unknown).any()):
+        return
+    snapshot, tensors = facts.snapshot, facts.snapshot.tensors
+    inside = np.zeros(len(snapshot.modules), bool)
+    for row in empty_wrapper_rows(facts).tolist():
+        inside[row : snapshot.subtree_end[row]] = True
+    for row in np.unique(facts.entries.wrapper[facts.unknown]).tolist():
+        inside[row : snapshot.subtree_end[row]] = True
+    kept = (tensors.role == Role.WRAPPED) & inside[tensors.owner] & ((tensors.flags & TensorFlag.PERSISTENT) != 0)
+    rows = np.flatnonzero(kept)
+    if not len(rows):
+        return
+    wrapped = "One weight" if len(rows) == 1 else f"{len(rows)} weights"
+    yield rule.finding(
+        "",
+        f"{wrapped} of the base would be saved under names that no loader knows, and come back at random.",
+        {
+            "keys": len(rows),
+            "elements": sum(snapshot.specs[code].numel for code in tensors.spec[rows].tolist()),
+            "bytes": sum(snapshot.specs[code].nbytes for code in tensors.spec[rows].tolist()),
+            "first": [snapshot.tensor_path(int(row)) for row in rows[:SHOWN_KEYS]],
+        },
+    )
+
+
+def targets_of_nothing(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    """PV403: an entry of a config's `target_modules` matches no module."""
+    snapshot = facts.snapshot
+    present = {snapshot.names[code] for code in np.unique(snapshot.modules.name[1:]).tolist()}
+    paths: list[str] | None = None
+    for adapter in snapshot.adapters:
+        targets = adapter.config.get("target_modules")
+        if not isinstance(targets, (list, tuple)) or adapter.name not in snapshot.adapter_names:
+            continue
+        missing = []
+        for target in sorted(str(target) for target in targets):
+            if target in present:
+                continue
+            if "." in target:
+                paths = [f".{path}" for path in snapshot.module_paths()] if paths is None else paths
+                if any(path.endswith(f".{target}") for path in paths):
+                    continue
+            missing.append(target)
+        if missing:
+            yield rule.finding(
+                "",
+                f"The config of {adapter.name!r} targets {quoted(missing)}, but the model has no module of that name.",
+                {"missing": missing, "target_modules": sorted(str(target) for target in targets)},
+                adapter=adapter.name,
+            )
