@@ -8,6 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
+from peftviz.core.display import Displayed
 from peftviz.core.rows import Totals
 from peftviz.core.snapshot import Snapshot
 from peftviz.errors import LookupFailure
@@ -27,7 +28,7 @@ OUTSIDE_LABEL = "changes outside a recorded operation"
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Displayed):
     """One thing that happened to the model, and the states before and after it.
 
     Attributes:
@@ -78,7 +79,7 @@ class Step:
         return self.error is not None
 
 
-class Timeline(Sequence[Step]):
+class Timeline(Displayed, Sequence[Step]):
     """The steps of a session in order, between the states that they lead from and to.
 
     A sequence of steps. While a session is open it grows at the end; nothing in it is ever changed or removed.
@@ -173,24 +174,5 @@ class Timeline(Sequence[Step]):
     def __len__(self) -> int:
         return len(self._steps)
 
-    def to_text(self, *, width: int = 100) -> str:
-        """One line a step: number, label, what changed, what is to be said about the state after."""
-        lines = [f"{len(self)} step{'' if len(self) == 1 else 's'} from {self.baseline.root_class}"]
-        for number, step in enumerate(self._steps, 1):
-            changes = len(step.diff)
-            notes = [f"{changes} change{'' if changes == 1 else 's'}" if changes else "no change"]
-            if step.warnings:
-                notes.append(f"{len(step.warnings)} warning{'' if len(step.warnings) == 1 else 's'}")
-            if step.error is not None:
-                notes.append(f"raised {step.error}")
-            lines.append(_clipped(f"{number:>3}  {step.label}: {', '.join(notes)}", width))
-        return "\n".join(lines)
-
     def __repr__(self) -> str:
         return f"Timeline({len(self)} steps from {self.baseline.root_class})"
-
-
-def _clipped(text: str, width: int) -> str:
-    line = " ".join(text.split())
-    line = text[: len(text) - len(text.lstrip())] + line
-    return line if len(line) <= width else line[: width - 1] + "…"

@@ -7,12 +7,13 @@ import enum
 import inspect
 import os
 import re
-import traceback
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import torch
+
+from peftviz.live.peft_facts import CONFIG_BOOKKEEPING
 
 MAX_LENGTH = 120
 MAX_ITEMS = 6
@@ -114,7 +115,7 @@ def _set_fields(value: Any, depth: int) -> list[str]:
     shown = []
     held = vars(value) if hasattr(value, "__dict__") else {}
     for entry in dataclasses.fields(value):
-        if not entry.repr or entry.name not in held:
+        if not entry.repr or entry.name not in held or entry.name in CONFIG_BOOKKEEPING:
             continue
         now = held[entry.name]
         default = entry.default
@@ -136,7 +137,12 @@ def _items(shown: list[str], value: Any) -> str:
 
 def error_text(error: BaseException) -> str:
     """An exception as `"KeyError: 'b'"`, without addresses."""
-    return message_text("".join(traceback.format_exception_only(type(error), error)).strip())
+    try:
+        message = str(error)
+    except Exception:
+        message = "(a message that cannot be read)"
+    name = type(error).__name__
+    return f"{name}: {message_text(message)}" if message else name
 
 
 def message_text(text: str) -> str:

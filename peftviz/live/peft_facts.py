@@ -131,6 +131,9 @@ MIXIN_OPERATIONS = frozenset(
 BLOCK_OPERATIONS = frozenset({"disable_adapter", "rescale_adapter_scale"})
 """Operations that are context managers: they act on entry and again on exit."""
 
+CONFIG_BOOKKEEPING = frozenset({"peft_type", "peft_version", "base_model_name_or_path"})
+"""Fields of a config that its class name tells already, or that PEFT fills in by itself."""
+
 LATE_MODULES = ("peft.utils.hotswap",)
 """Modules with operations that `import peft` does not load by itself."""
 

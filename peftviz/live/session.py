@@ -55,7 +55,7 @@ def watch(model: torch.nn.Module, *, values: str = "sample", display: bool | Non
     return session
 
 
-class Session:
+class Session(views.Displayed):
     """An open watch on a model. Made by `peftviz.watch`; usable as a context manager.
 
     Sessions may overlap, on one model or on several. What is done in one thread inside `step` or inside an operation
@@ -246,10 +246,6 @@ class Session:
         except Exception as error:  # the user's operation is done; a display that fails must not undo its result
             warnings.warn(f"peftviz could not refresh its widget: {error!r}", RuntimeWarning, stacklevel=2)
 
-    def to_text(self, *, width: int = 100) -> str:
-        """The steps as plain text, `width` columns wide."""
-        return self._timeline.to_text(width=width)
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> Any:
         cell = kernel.current_cell()
         if cell is not None and cell == self._shown_in:
@@ -259,7 +255,7 @@ class Session:
                 return self.inspector._repr_mimebundle_(include=include, exclude=exclude)
             except MissingDependencyError:
                 pass
-        return {"text/plain": self.to_text()}
+        return super()._repr_mimebundle_(include=include, exclude=exclude)
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
