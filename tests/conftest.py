@@ -1,0 +1,60 @@
+"""What all tests share: quiet surroundings and tiny real models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may ask a network for anything
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models run slower on many threads, and sums are the same on every machine only on one."""
+    try:
+        import torch
+    except ImportError:  # the core tests need no torch
+        yield
+        return
+    torch.set_num_threads(1)
+    yield
+
+
+@pytest.fixture
+def tiny_llama() -> Callable[..., Any]:
+    """Makes a transformers Llama of about 30,000 parameters from a config; the same weights each time."""
+
+    def make(*, tied: bool = False, layers: int = 2, seed: int = 0) -> Any:
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=layers,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            vocab_size=64,
+            tie_word_embeddings=tied,
+        )
+        return LlamaForCausalLM(config).eval()
+
+    return make
+
+
+@pytest.fixture
+def lora() -> Callable[..., Any]:
+    """Makes a LoRA config for `tiny_llama`, with weights that make a difference to the output."""
+
+    def make(*targets: str, **options: Any) -> Any:
+        from peft import LoraConfig
+
+        options = {"r": 4, "init_lora_weights": False, **options}
+        return LoraConfig(target_modules=list(targets) or ["q_proj", "v_proj"], **options)
+
+    return make

@@ -1,0 +1,77 @@
+"""The public face: exactly these names, each loaded when used, each with a docstring and annotations."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import peftviz
+
+FUNCTIONS = {
+    "assert_clean": ["model_or_snapshot", "baseline"],
+    "audit": ["model_or_snapshot", "baseline"],
+    "capture": ["model", "label", "values"],
+    "delete_adapter": ["model", "adapter", "baseline", "unwrap"],
+    "diff": ["before", "after"],
+    "load": ["path"],
+    "patch": ["snapshot", "diff"],
+    "plan_deletion": ["model", "adapter"],
+    "repair": ["model", "baseline"],
+    "watch": ["model"],
+}
+
+CLASSES = {
+    "Audit": ["clean", "to_frame", "to_html", "to_text"],
+    "Change": ["after", "before", "field", "kind", "old_path", "path"],
+    "DeletionPlan": ["actions", "to_text"],
+    "DeletionReport": ["audit", "diff", "freed", "model"],
+    "Diff": ["graph", "renames", "reverse", "to_frame", "to_html", "to_text"],
+    "Finding": ["adapter", "evidence", "message", "path", "remedy", "repairable", "rule", "severity"],
+    "Inspector": [],
+    "PeftvizError": [],
+    "RepairReport": ["audit", "diff", "freed", "model"],
+    "Session": ["baseline", "close", "delete_adapter", "model", "repair", "step", "timeline"],
+    "Snapshot": ["adapters", "find", "module", "save", "tensor", "to_frame", "to_html", "to_text", "totals"],
+    "Step": ["after", "arguments", "before", "diff", "duration", "error", "label", "operation", "warnings"],
+}
+
+
+def test_the_public_names_are_exactly_these() -> None:
+    assert set(peftviz.__all__) == {*FUNCTIONS, *CLASSES}
+    assert set(peftviz.__all__) <= set(dir(peftviz))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'peftviz' has no attribute 'wach'"):
+        _ = peftviz.wach
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_takes_the_promised_arguments(name: str) -> None:
+    parameters = inspect.signature(getattr(peftviz, name)).parameters
+    promised = FUNCTIONS[name]
+    assert [parameter for parameter in parameters if parameter in promised] == promised
+    extra = [parameter for key, parameter in parameters.items() if key not in promised]
+    assert all(parameter.default is not parameter.empty for parameter in extra)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_has_the_promised_attributes(name: str) -> None:
+    cls = getattr(peftviz, name)
+    known = set(dir(cls))
+    for base in cls.__mro__:  # attributes of instances: the fields of a dataclass, or what the docstring names
+        known |= {*inspect.get_annotations(base)}
+        section = (base.__doc__ or "").partition("Attributes:")[2]
+        known |= {line.strip().partition(":")[0] for line in section.splitlines() if ":" in line}
+    assert set(CLASSES[name]) <= known
+
+
+@pytest.mark.parametrize("name", peftviz.__all__)
+def test_a_public_name_is_documented(name: str) -> None:
+    assert len(inspect.getdoc(getattr(peftviz, name)) or "") > 40
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(peftviz.__file__).parent / "py.typed").exists()
