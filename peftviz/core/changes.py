@@ -11,7 +11,7 @@ import numpy as np
 from peftviz.core.matching import Matching
 from peftviz.core.recode import Columns, alias_targets, tensor_aliases
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.tables import IntArray, Role
+from peftviz.core.tables import BoolArray, IntArray, Role
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,21 +24,21 @@ class ModuleChanges:
         fields: By field of `MODULE_FIELDS`, whether it changed.
     """
 
-    wrapped: IntArray
-    unwrapped: IntArray
-    moved: IntArray
-    retied: IntArray
-    carried: IntArray
-    fields: dict[str, IntArray]
+    wrapped: BoolArray
+    unwrapped: BoolArray
+    moved: BoolArray
+    retied: BoolArray
+    carried: BoolArray
+    fields: dict[str, BoolArray]
 
 
 @dataclass(frozen=True, eq=False)
 class TensorChanges:
     """Booleans, one a later tensor row; attributes as for `ModuleChanges`."""
 
-    moved: IntArray
-    retied: IntArray
-    fields: dict[str, IntArray]
+    moved: BoolArray
+    retied: BoolArray
+    fields: dict[str, BoolArray]
 
 
 def module_changes(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, matching: Matching) -> ModuleChanges:
@@ -142,7 +142,7 @@ def _took_place(
     inner: Snapshot,
     inner_names: IntArray,
     inner_rows: IntArray,
-) -> IntArray:
+) -> BoolArray:
     """Whether new wrappers stand between a row and its old place: climbing over them leads there.
 
     Args:
@@ -164,14 +164,16 @@ def _took_place(
         same_name = outer_names[np.maximum(climber, 0)] == inner_names[inner_rows]
         is_wrapper = outer.modules.role[np.maximum(climber, 0)] == Role.WRAPPER
         climbing &= is_wrapper
-        arrived = climbing & ((above < 0) & (old_parent < 0) | (above >= 0) & (place >= 0) & (place == old_parent) & same_name)
+        arrived = climbing & (
+            (above < 0) & (old_parent < 0) | (above >= 0) & (place >= 0) & (place == old_parent) & same_name
+        )
         found |= arrived
         climbing &= ~arrived & (above >= 0) & (place < 0)
         climber = np.where(climbing, above, climber)
     return found
 
 
-def _out_of_order(group: IntArray, position: IntArray) -> IntArray:
+def _out_of_order(group: IntArray, position: IntArray) -> BoolArray:
     """Whether a member of a group comes after one that stood behind it before.
 
     Args:
@@ -189,7 +191,7 @@ def _out_of_order(group: IntArray, position: IntArray) -> IntArray:
     return late
 
 
-def below(snapshot: Snapshot, marked: IntArray) -> IntArray:
+def below(snapshot: Snapshot, marked: BoolArray) -> BoolArray:
     """For each module row, whether it is marked or below a marked one."""
     rows = np.flatnonzero(marked)
     if not len(rows):
@@ -197,11 +199,11 @@ def below(snapshot: Snapshot, marked: IntArray) -> IntArray:
     edges = np.zeros(len(marked) + 1, np.int64)
     np.add.at(edges, rows, 1)
     np.add.at(edges, snapshot.subtree_end[rows], -1)
-    covered: IntArray = np.cumsum(edges[:-1]) > 0
+    covered: BoolArray = np.cumsum(edges[:-1]) > 0
     return covered
 
 
-def _regrouped(a: IntArray, b: IntArray, source: IntArray, inverse: IntArray) -> IntArray:
+def _regrouped(a: IntArray, b: IntArray, source: IntArray, inverse: IntArray) -> BoolArray:
     """Whether a matched row is grouped with other rows than before.
 
     Args:

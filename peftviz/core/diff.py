@@ -15,7 +15,7 @@ from peftviz.core.display import Displayed, dataframes
 from peftviz.core.matching import Evidence, Matching, match
 from peftviz.core.recode import shared_columns
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.tables import IntArray, frozen
+from peftviz.core.tables import BoolArray, IntArray, frozen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,8 +83,8 @@ class Diff(Displayed):
         ours, theirs = shared_columns(before, after)
         modules: ModuleChanges = module_changes(before, after, ours, theirs, matching)
         tensors: TensorChanges = tensor_changes(before, after, ours, theirs, matching, modules)
-        self.module_fields: Mapping[str, IntArray] = modules.fields
-        self.tensor_fields: Mapping[str, IntArray] = tensors.fields
+        self.module_fields: Mapping[str, BoolArray] = modules.fields
+        self.tensor_fields: Mapping[str, BoolArray] = tensors.fields
         self.module_source = frozen(matching.modules)
         self.tensor_source = frozen(matching.tensors)
         replaced = matching.module_evidence == Evidence.PATH if self._same_scope else np.zeros(len(after.modules), bool)
@@ -206,7 +206,9 @@ class Diff(Displayed):
     def counts(self) -> dict[str, int]:
         """Number of changes by kind, kinds that do not occur left out."""
         counts = {
-            word(kind): int((self.module_kinds & kind).astype(bool).sum() + (self.tensor_kinds & kind).astype(bool).sum())
+            word(kind): int(
+                (self.module_kinds & kind).astype(bool).sum() + (self.tensor_kinds & kind).astype(bool).sum()
+            )
             for kind in Kind
             if kind not in (Kind.CHANGED, Kind.REMOVED)
         }
@@ -222,7 +224,8 @@ class Diff(Displayed):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a change, columns as the attributes of `Change`."""
-        return dataframes().diff_frame(self)
+        frame: pd.DataFrame = dataframes().diff_frame(self)
+        return frame
 
     def graph(self, path: str = "") -> Any:
         """A `graphviz` picture of what changed at and below a module, before and after.
@@ -272,14 +275,14 @@ def _value(row: Any, field: str) -> Any:
     return value.name if field == "role" else value
 
 
-def _bits(columns: Mapping[Kind, IntArray]) -> IntArray:
+def _bits(columns: Mapping[Kind, BoolArray]) -> IntArray:
     total: IntArray = np.zeros(len(next(iter(columns.values()))), np.uint8)
     for kind, column in columns.items():
         total |= column.astype(np.uint8) * np.uint8(kind)
     return total
 
 
-def _any(fields: Mapping[str, IntArray], count: int) -> IntArray:
+def _any(fields: Mapping[str, BoolArray], count: int) -> BoolArray:
     total = np.zeros(count, bool)
     for changed in fields.values():
         total |= changed

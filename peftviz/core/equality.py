@@ -9,7 +9,11 @@ from peftviz.core.snapshot import Snapshot
 
 
 def equal_snapshots(a: Snapshot, b: Snapshot) -> bool:
-    """Compares tree, fields, sharing and adapters; labels, environments and serial numbers take no part."""
+    """Compares tree, fields, sharing and adapters; labels, environments and serial numbers take no part.
+
+    Tensor values are compared between snapshots that took them in the same way, so a snapshot without values can
+    equal two that differ from each other.
+    """
     if a is b:
         return True
     if len(a.modules) != len(b.modules) or len(a.tensors) != len(b.tensors):

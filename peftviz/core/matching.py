@@ -206,7 +206,10 @@ def _match_by_content(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntA
     found = _contents(b, np.flatnonzero(source < 0).tolist())
     for content, rows in found.items():
         options = lost.get(content, [])
-        if len(rows) == len(options) == 1 and a.subtree_end[options[0]] - options[0] == b.subtree_end[rows[0]] - rows[0]:
+        if (
+            len(rows) == len(options) == 1
+            and a.subtree_end[options[0]] - options[0] == b.subtree_end[rows[0]] - rows[0]
+        ):
             for offset in range(int(b.subtree_end[rows[0]]) - rows[0]):
                 if source[rows[0] + offset] < 0 and options[0] + offset not in taken:
                     source[rows[0] + offset], evidence[rows[0] + offset] = options[0] + offset, Evidence.CONTENT

@@ -10,7 +10,7 @@ from peftviz.core.changes import below
 from peftviz.core.diff import Diff, Kind
 from peftviz.core.recode import alias_targets, fingerprints, storage_nbytes
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.tables import IntArray, ModuleTable, TensorTable, compact, first_occurrence
+from peftviz.core.tables import BoolArray, IntArray, ModuleTable, TensorTable, compact, first_occurrence
 from peftviz.errors import PatchError
 
 _PLACED = Kind.WRAPPED | Kind.UNWRAPPED | Kind.MOVED
@@ -123,7 +123,7 @@ def _tensors(a: Snapshot, diff: Diff, module_row: IntArray) -> TensorTable:
     )
 
 
-def _assemble(source: IntArray, ours: IntArray, theirs: IntArray, changed: IntArray) -> IntArray:
+def _assemble(source: IntArray, ours: IntArray, theirs: IntArray, changed: BoolArray) -> IntArray:
     """A column of which the kept cells are ours and the new and changed ones theirs."""
     if not len(ours):
         return theirs

@@ -55,13 +55,8 @@ def shared_columns(a: Snapshot, b: Snapshot) -> tuple[Columns, Columns]:
     states = _common(a.states, b.states)
     hooks = _common(a.hook_lists, b.hook_lists)
     specs = {
-        field: _common([key(spec) for spec in a.specs], [key(spec) for spec in b.specs])
-        for field, key in {
-            "shape": lambda spec: spec.shape,
-            "dtype": lambda spec: spec.dtype,
-            "device": lambda spec: spec.device,
-            "class": lambda spec: spec.type,
-        }.items()
+        field: _common([getattr(spec, name) for spec in a.specs], [getattr(spec, name) for spec in b.specs])
+        for field, name in (("shape", "shape"), ("dtype", "dtype"), ("device", "device"), ("class", "type"))
     }
 
     def columns(snapshot: Snapshot, side: int) -> Columns:

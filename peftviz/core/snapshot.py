@@ -382,7 +382,8 @@ class Snapshot(Displayed):
         """
         from peftviz.core.display import dataframes
 
-        return dataframes().snapshot_frame(self, table)
+        frame: pd.DataFrame = dataframes().snapshot_frame(self, table)
+        return frame
 
     def save(self, path: str | Path) -> Path:
         """Writes the snapshot to a file that `peftviz.load` reads.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.integer[Any]]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class Role(enum.IntEnum):
@@ -147,7 +148,7 @@ def compact(values: npt.ArrayLike, *, signed: bool = False) -> IntArray:
     if array.size == 0:
         array = np.zeros(0, np.int32 if signed else np.uint8)
     elif signed:
-        array = array.astype(np.int32 if -(2**31) <= array.min() and array.max() < 2**31 else np.int64, copy=False)
+        array = array.astype(np.int32 if array.min() >= -(2**31) and array.max() < 2**31 else np.int64, copy=False)
     else:
         array = array.astype(np.min_scalar_type(int(array.max())), copy=False)
     return frozen(array)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from peftviz.core.rows import Adapter, AdapterState
 from peftviz.live.module_state import describe
@@ -20,6 +18,9 @@ from peftviz.live.peft_facts import (
     handle_kind,
     is_peft_class,
 )
+
+if TYPE_CHECKING:
+    import torch
 
 
 def read_adapters(

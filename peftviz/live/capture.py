@@ -55,7 +55,7 @@ def capture(model: torch.nn.Module, *, label: str = "", values: str = "sample") 
         modules=ModuleTable(
             parent=compact(recorded.parent, signed=True),
             name=compact(recorded.name),
-            type=compact(recorded.type),
+            type=compact(recorded.cls),
             flags=compact(recorded.flags),
             role=compact(role),
             adapter=compact(adapter),
@@ -113,7 +113,7 @@ def with_adapters(
         model,
         [(snapshot.module_path(row), module) for row, module in registry_rows],
         recorded.states.texts,
-        has_layers=any("peft" == name.partition(".")[0] for name in snapshot.types),
+        has_layers=any(name.partition(".")[0] == "peft" for name in snapshot.types),
     )
     return snapshot
 

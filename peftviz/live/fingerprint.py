@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,8 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _bytes(flat: torch.Tensor) -> memoryview:
-    return memoryview(flat.contiguous().cpu().view(torch.uint8).numpy())
+    array: Any = flat.contiguous().cpu().view(torch.uint8).numpy()
+    return memoryview(array)
 
 
 def _digest(data: memoryview) -> int:

@@ -31,9 +31,7 @@ class IdentityRegistry:
         known = list(map(self._serial_by_id.get, map(id, objects)))
         if None not in known:
             return known  # type: ignore[return-value]
-        return [
-            self._register(item) if serial is None else serial for serial, item in zip(known, objects, strict=True)
-        ]
+        return [self._register(item) if serial is None else serial for serial, item in zip(known, objects, strict=True)]
 
     def _register(self, item: Any) -> int:
         key = id(item)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import json
 import marshal
@@ -69,7 +70,7 @@ def to_json(value: Any) -> str:
 def describe(value: Any, depth: int = 0) -> Any:
     """A JSON value for any object: exact for plain data, a description for the rest, free of addresses."""
     if value is None or isinstance(value, (bool, int, float, str)):
-        return value.value if hasattr(type(value), "_value_repr_") else value
+        return value.value if isinstance(value, enum.Enum) else value
     if depth >= MAX_DEPTH:
         return {"!type": qualified_name(type(value))}
     if isinstance(value, torch.Tensor):

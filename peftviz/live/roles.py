@@ -31,8 +31,8 @@ def assign_roles(
     """
     parent = walk.parent
     types = list(walk.types)
-    peft = np.array([is_peft_class(cls) for cls in types], bool)[walk.type]
-    dict_like = np.array([_is_keyed_container(cls) for cls in types], bool)[walk.type]
+    peft = np.array([is_peft_class(cls) for cls in types], bool)[walk.cls]
+    dict_like = np.array([_is_keyed_container(cls) for cls in types], bool)[walk.cls]
     parent_of = np.maximum(parent, 0)
     container = dict_like & peft[parent_of] & ~dict_like[parent_of] & (parent >= 0)
     wrapper = peft & ~container

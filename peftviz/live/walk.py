@@ -33,10 +33,11 @@ class Walk:
     """What one walk recorded; module columns are in preorder.
 
     Attributes:
-        parent, name, type, flags, state, hooks, identity: Columns as in `ModuleTable`.
+        parent, name, flags, state, hooks, identity: Columns as in `ModuleTable`.
+        cls: Code into `types` by module row.
         alias_rows, alias_targets: As in `ModuleTable`.
         names: Interned attribute names.
-        types: Interned classes; the codes of `type`.
+        types: Interned classes.
         states: Interned module states.
         hook_lists: Interned hook lists.
         registries: Row and object of each module that holds a config registry.
@@ -45,7 +46,7 @@ class Walk:
 
     parent: IntArray
     name: IntArray
-    type: IntArray
+    cls: IntArray
     flags: IntArray
     state: IntArray
     hooks: IntArray
@@ -215,7 +216,7 @@ class _Walker:
         return Walk(
             parent=np.where(ordered_parent < 0, -1, position[ordered_parent]),
             name=np.concatenate(self._names)[order],
-            type=kind,
+            cls=kind,
             flags=flags,
             state=state,
             hooks=hooks,
