@@ -285,4 +285,5 @@ def test_what_is_no_model_is_refused(thing):
     with pytest.raises(PeftvizError) as caught:
         capture(thing)
     assert isinstance(caught.value, TypeError)
-    assert caught.value.where and caught.value.hint
+    assert caught.value.where
+    assert caught.value.hint
