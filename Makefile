@@ -42,7 +42,6 @@ docs: install
 	$(BIN)/python tools/run_tutorial.py $(TUTORIAL) $(REPORT)
 
 bench: install
-	$(BIN)/python -m pip install --quiet -c constraints.txt torchinfo
 	$(BIN)/python -m benchmarks
 
 # Checks ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,45 @@
+"""`python -m benchmarks`: prints the figures of this machine as a Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import sys
+
+import peft
+import torch
+
+import peftviz
+from benchmarks.suite import SIZES, Suite, imports
+from benchmarks.table import markdown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("sizes", nargs="*", choices=[[], *SIZES], help="models to measure (default: all)")
+    parser.add_argument("--quick", action="store_true", help="model M and few rounds: about a minute")
+    parser.add_argument("--cut-off", type=float, default=60.0, help="seconds that torchinfo may take (default: 60)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    figures = imports(3 if options.quick else 7)
+    for name in options.sizes or (["M"] if options.quick else SIZES):
+        suite = Suite(SIZES[name], quick=options.quick, cut_off=options.cut_off, say=say)
+        figures += suite.run()
+        del suite
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    print(
+        f"{today}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, "
+        f"PEFT {peft.__version__}, peftviz {peftviz.__version__}\n"
+    )
+    print(markdown(figures))
+
+
+def say(text: str) -> None:
+    """Progress goes where it does not mix with the table."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

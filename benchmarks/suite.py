@@ -1,0 +1,240 @@
+"""What is measured on one model."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torchinfo
+
+import peftviz
+from benchmarks import models
+from benchmarks.measure import alternating, import_seconds, interleaved, memory, timed, within
+from benchmarks.table import Figure
+from peftviz.core.serialize import load, save
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Size:
+    """One model of the benchmark.
+
+    Attributes:
+        name: What it is called in the table.
+        build: Makes it, with one adapter.
+        rounds: How often the quick things are timed.
+        deletions: How often a deletion is timed.
+        layer_by_layer: Whether a second adapter has to be added and removed layer by layer.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    rounds: int
+    deletions: int
+    layer_by_layer: bool = False
+
+
+SIZES = {
+    "M": Size("M", lambda: models.llama(80, 8192, 28672), rounds=15, deletions=5),
+    "L": Size("L", lambda: models.llama(126, 16384, 53248), rounds=11, deletions=5),
+    "XL": Size("XL", lambda: models.mixture(61, 256), rounds=5, deletions=1, layer_by_layer=True),
+}
+
+
+class Suite:
+    """Measures one model and collects the figures.
+
+    Args:
+        size: The model.
+        quick: Whether few rounds are enough.
+        cut_off: Seconds after which torchinfo is stopped.
+        say: Told what is being done.
+    """
+
+    def __init__(self, size: Size, *, quick: bool, cut_off: float, say: Callable[[str], None]) -> None:
+        self.size = size
+        self.rounds = 3 if quick else size.rounds
+        self.deletions = 1 if quick else size.deletions
+        self.cut_off = cut_off
+        self.figures: list[Figure] = []
+        self._say = say
+        self._walk = 0.0
+
+    def run(self) -> list[Figure]:
+        """Builds the model and measures everything."""
+        with self._stage("build"):
+            model: Any = self.size.build()
+        with self._stage("capture of the bare tree"):
+            self._bare_tree(model)
+        gc.collect()
+        gc.freeze()  # the model outlives all that is timed: the collector need not look at it
+        with self._stage("capture"):
+            self._capture(model)
+        with self._stage("diff"):
+            self._diff_of_wrapping(model)
+            self._diff_of_adding(model)
+        with self._stage("memory and file"):
+            self._memory(model)
+            self._file(model)
+        with self._stage("deletion"):
+            self._deletion(model)
+        if not self.size.layer_by_layer:
+            with self._stage("watch"):
+                self._watch(model)
+        with self._stage("torchinfo"):
+            self._torchinfo(model)
+        gc.unfreeze()
+        return self.figures
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._say(f"{self.size.name}: {name}, {time.perf_counter() - start:.1f} s")
+
+    def _add(
+        self,
+        what: str,
+        seconds: float | None,
+        *,
+        budget: float | None = None,
+        walk: float | None = None,
+        note: str = "",
+    ) -> None:
+        value = None if seconds is None else seconds / (walk or self._walk)
+        self.figures.append(Figure(self.size.name, what, value, "B", budget, seconds, note))
+
+    def _bare_tree(self, model: nn.Module) -> None:
+        bare = models.twin(model, plain=True)
+        gc.collect()
+        gc.freeze()
+        first = timed(lambda: peftviz.capture(bare))
+        found = interleaved({"walk": walk(bare), "capture": lambda: peftviz.capture(bare)}, self.rounds)
+        self._add("capture of tree, tensors, storage", found["capture"], budget=1.5, walk=found["walk"])
+        self._add("the first such capture, which registers every object", first, walk=found["walk"])
+        gc.unfreeze()
+
+    def _capture(self, model: nn.Module) -> None:
+        snapshot = peftviz.capture(model)
+        found = interleaved({"walk": walk(model), "capture": lambda: peftviz.capture(model)}, self.rounds)
+        self._walk = found["walk"]
+        note = f"B: {len(snapshot.modules):,} modules, {len(snapshot.tensors):,} tensors"
+        self.figures.insert(0, Figure(self.size.name, "bare walk", 1.0, "B", None, self._walk, note))
+        self._add("capture with adapter state and hooks", found["capture"], budget=2.2)
+
+    def _diff_of_wrapping(self, model: nn.Module) -> None:
+        for base in models.unwrapped(model):
+            before = peftviz.capture(base)
+        after = peftviz.capture(model)
+        found = interleaved({"diff": lambda: peftviz.diff(before, after)}, self.rounds)
+        self._add("diff after get_peft_model", found["diff"], budget=0.2, note=changes(peftviz.diff(before, after)))
+
+    def _diff_of_adding(self, model: nn.Module) -> None:
+        before = peftviz.capture(model)
+        models.add_second(model, layer_by_layer=self.size.layer_by_layer)
+        after = peftviz.capture(model)
+        found = interleaved(
+            {
+                "walk": walk(model),
+                "diff": lambda: peftviz.diff(before, after),
+                "same": lambda: peftviz.diff(after, after),
+            },
+            self.rounds,
+        )
+        note = changes(peftviz.diff(before, after))
+        self._add("diff after a second adapter", found["diff"], budget=0.2, walk=found["walk"], note=note)
+        self._add("diff of no change", found["same"], budget=0.2, walk=found["walk"])
+        models.delete_with_peft(model, layer_by_layer=self.size.layer_by_layer)
+
+    def _memory(self, model: nn.Module) -> None:
+        snapshot = peftviz.capture(model)
+        nodes = len(snapshot.modules) + len(snapshot.tensors)
+        kept, peak = memory(lambda: peftviz.capture(model))
+        self._figure("kept by a snapshot, a node", kept / nodes, "bytes", 24)
+        self._figure("peak of a capture, a node", peak / nodes, "bytes", 96)
+
+    def _file(self, model: nn.Module) -> None:
+        snapshot = peftviz.capture(model)
+        nodes = len(snapshot.modules) + len(snapshot.tensors)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "snapshot"
+            found = interleaved({"save": lambda: save(snapshot, path), "load": lambda: load(path)}, min(3, self.rounds))
+            self._figure("saved snapshot, a node", path.stat().st_size / nodes, "bytes", 2)
+        self._add("save", found["save"])
+        self._add("load", found["load"])
+
+    def _deletion(self, model: Any) -> None:
+        slow = self.size.layer_by_layer
+        found = alternating(
+            lambda: models.add_second(model, layer_by_layer=slow),
+            {
+                "ours": lambda: peftviz.delete_adapter(model, models.SECOND),
+                "theirs": lambda: models.delete_with_peft(model, layer_by_layer=slow),
+            },
+            self.deletions,
+        )
+        walked = interleaved({"walk": walk(model)}, self.rounds)["walk"]
+        own = (
+            "PEFT's own deletion"
+            + (", the loop over its layers only" if slow else "")
+            + ": nothing planned or verified"
+        )
+        self._add("deletion of one of two adapters: plan, apply, verify", found["ours"], budget=4, walk=walked)
+        self._add(own, found["theirs"], walk=walked)
+        self._figure("deletion against PEFT's own", found["ours"] / found["theirs"], "×", 1)
+
+    def _watch(self, model: Any) -> None:
+        def watched() -> None:
+            models.add_second(model, layer_by_layer=False)
+
+        plain = alternating(
+            lambda: None, {"add": watched, "delete": lambda: model.delete_adapter(models.SECOND)}, self.deletions
+        )
+        with peftviz.watch(model):
+            seen = alternating(
+                lambda: None, {"add": watched, "delete": lambda: model.delete_adapter(models.SECOND)}, self.deletions
+            )
+        overhead = 100 * (seen["add"] - plain["add"]) / plain["add"]
+        note = f"plain {plain['add']:.2f} s"
+        self.figures.append(Figure(self.size.name, "watch on add_adapter", overhead, "%", 5, seen["add"], note))
+
+    def _torchinfo(self, model: nn.Module) -> None:
+        seconds = within(self.cut_off, lambda: torchinfo.summary(model, depth=100, verbose=0))
+        note = "" if seconds is not None else f"cut off after {self.cut_off:g} s"
+        self._add("torchinfo.summary", seconds, note=note)
+
+    def _figure(self, what: str, value: float, unit: str, budget: float | None = None) -> None:
+        self.figures.append(Figure(self.size.name, what, value, unit, budget))
+
+
+def walk(model: nn.Module) -> Callable[[], None]:
+    """The bare walk that everything is compared with."""
+
+    def job() -> None:
+        for _ in model.named_modules(remove_duplicate=False):
+            pass
+
+    return job
+
+
+def changes(diff: Any) -> str:
+    """The number of changes by kind."""
+    return ", ".join(f"{count:,} {kind}" for kind, count in diff.counts.items())
+
+
+def imports(rounds: int) -> list[Figure]:
+    """Time of the import, in fresh processes."""
+    figures = []
+    for statement in ("import peftviz", "import peftviz; peftviz.load; peftviz.diff"):
+        seconds, torch = import_seconds(statement, rounds)
+        note = "with torch" if torch else "no torch"
+        figures.append(Figure("", f"`{statement}`", seconds, "s", 0.25, None, note))
+    return figures
