@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from peftviz.core.audit import Audit
 from peftviz.core.diff import Diff, diff
 from peftviz.core.preorder import record_depth
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role, TensorFlag
 from peftviz.views.formatting import short_class_names
 from peftviz.views.interning import StringPool
-from peftviz.views.marks import Marked, mark_findings
+from peftviz.views.marks import mark_findings
 from peftviz.views.parts import memory_parts
 from peftviz.views.row_details import row_changes, row_details
 from peftviz.views.sides import Columns, Side, read_side
 from peftviz.views.summary import summarise
 from peftviz.views.table import RowKind, Status, ViewTable
 from peftviz.views.unify import Match, Tree, subtree_ends, unify
-
-if TYPE_CHECKING:
-    from peftviz.core.audit import Audit
 
 _PRECEDENCE = (
     (32, Status.CHANGED),
@@ -55,9 +53,12 @@ def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) ->
     depth = record_depth(tree.parent)
     end = subtree_ends(tree.parent, depth)
     marked = mark_findings(audit, before, after, tree)
-    status = _statuses(tree, diff, marked, end)
+    status = _statuses(tree, diff, end)
     columns = _columns(tree, before, after, end)
-    leftover = _leftover_tensors(tree, columns, pool, marked, end)
+    red = list(marked.leftovers(_disposable(tree, columns["role"], end)))
+    for _, marked_rows in red:
+        status[marked_rows] = Status.LEFTOVER
+    leftover = _leftover_tensors(tree, columns, pool, red, end)
     parts = memory_parts(tree, before, after, leftover, pool)
     changes, changes_cut = row_changes(tree, diff) if diff is not None else ([], 0)
     details = row_details(tree, before, after, status, marked)
@@ -135,7 +136,7 @@ def _kinds(tree: Tree, before: Snapshot, after: Snapshot) -> IntArray:
     return kind
 
 
-def _statuses(tree: Tree, diff: Diff | None, marked: Marked, end: IntArray) -> IntArray:
+def _statuses(tree: Tree, diff: Diff | None, end: IntArray) -> IntArray:
     status = np.zeros(len(tree.parent), np.uint8)
     if diff is not None:
         for rows, kinds in ((tree.after_modules, diff.module_kinds), (tree.after_tensors, diff.tensor_kinds)):
@@ -148,16 +149,22 @@ def _statuses(tree: Tree, diff: Diff | None, marked: Marked, end: IntArray) -> I
         running = np.concatenate([[0], np.cumsum(status != Status.SAME)])
         inside = (status == Status.SAME) & (running[end] > running[:-1])
         status[inside] = Status.INSIDE
-    for _, red in marked.leftovers():
-        status[red] = Status.LEFTOVER
     return status
+
+
+def _disposable(tree: Tree, role: IntArray, end: IntArray) -> npt.NDArray[np.bool_]:
+    """Rows that a model could do without: what belongs to adapters, and wrappers around nothing of an adapter."""
+    owned = np.isin(role, (Role.ADAPTER, Role.SAVED)) & (tree.after_row >= 0)
+    running = np.concatenate([[0], np.cumsum(owned)])
+    hollow = (role == Role.WRAPPER) & (running[end] == running[:-1])
+    return np.asarray((role >= Role.ADAPTER) | hollow)
 
 
 def _leftover_tensors(
     tree: Tree,
     columns: dict[str, Any],
     pool: StringPool,
-    marked: Marked,
+    red: list[tuple[str, list[int]]],
     end: IntArray,
 ) -> npt.NDArray[np.bool_]:
     """Tensor rows that a finding says should be gone.
@@ -169,10 +176,10 @@ def _leftover_tensors(
     owned = columns["role"] >= Role.ADAPTER
     leftover = np.zeros(count, bool)
     spans: dict[int, list[int]] = {}
-    for adapter, rows in marked.leftovers():
+    for adapter, rows in red:
         spans.setdefault(pool.code(adapter), []).extend(rows)
-    for code, red in spans.items():
-        start = np.array(red, np.int64)
+    for code, starts in spans.items():
+        start = np.array(starts, np.int64)
         if not code:
             start = start[owned[start]]
         edges = np.zeros(count + 1, np.int64)

@@ -24,8 +24,8 @@ _MAX_VALUE = 60
 _MAX_REMARKS = 3
 _SHORT_NOTE = 24
 _SHORTER = {Status.INSIDE: "inside"}
-_IN_COLUMNS = frozenset({"type", "class", "shape", "dtype", "device", "requires_grad"})
-"""Changed fields that a column shows already."""
+_IN_COLUMNS = frozenset({"type", "class", "shape", "dtype", "device", "requires_grad", "handle", "registries"})
+"""Changed fields that a column or the header shows already."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Lines:
             shape=self._pair("shape", row),
             trainable=self._trainable(row),
             memory=self._memory(row),
-            remarks=tuple(self._remarks(row, status)),
+            remarks=tuple(self._remarks(row)),
         )
 
     def _pair(self, column: str, row: int) -> str:
@@ -114,11 +114,11 @@ class Lines:
             return f"+{format_bytes(after)}"
         return f"{format_bytes(before)} {ARROW} {format_bytes(after) if after else '0'}"
 
-    def _remarks(self, row: int, status: Status) -> list[str]:
+    def _remarks(self, row: int) -> list[str]:
         table = self._table
         remarks = []
-        if status is Status.LEFTOVER:
-            remarks += [rule for rule in self._rules.get(row, ()) if rule]
+        if row in self._rules:
+            remarks.append(", ".join(self._rules[row]))
         if table.was[row]:
             remarks.append(f"was {table.strings[table.was[row]]}")
         note = table.strings[table.note[row]]
@@ -127,7 +127,7 @@ class Lines:
         changes = self._changes.get(row, ())
         remarks += [change_text(*change) for change in changes[:_MAX_REMARKS]]
         if len(changes) > _MAX_REMARKS:
-            remarks.append(f"and {len(changes) - _MAX_REMARKS} more fields")
+            remarks.append(f"and {plural(len(changes) - _MAX_REMARKS, 'more field')}")
         return remarks
 
     @cached_property
@@ -163,7 +163,8 @@ def change_text(field: str, before: Any, after: Any) -> str:
 
 def _mapping_text(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     parts = [f"−{key}" for key in before if key not in after]
-    parts += [f"+{key}={_value(after[key])}" for key in after if key not in before]
+    come = [key for key in after if key not in before]
+    parts += [f"+{key}" if isinstance(after[key], Mapping) else f"+{key}={_value(after[key])}" for key in come]
     both = (key for key in before if key in after and before[key] != after[key])
     parts += [f"{key} {_value(before[key])} {ARROW} {_value(after[key])}" for key in both]
     return ", ".join(parts[:4]) + (f" and {len(parts) - 4} more" if len(parts) > 4 else "")

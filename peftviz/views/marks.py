@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.tables import IntArray
+from peftviz.core.tables import IntArray, Role
 from peftviz.views.sides import Side
 from peftviz.views.unify import Tree
 
@@ -29,19 +30,29 @@ class Marked:
     Attributes:
         entries: The findings as JSON-able dicts.
         rows: For each of them all rows of the table that it speaks of.
+        handles: The model and the wrappers around all of it. Findings about the model as a whole stand there; these
+            rows are no leftovers themselves.
     """
 
     entries: list[dict[str, Any]]
     rows: list[list[int]]
+    handles: frozenset[int] = frozenset({0})
 
-    def leftovers(self) -> Iterator[tuple[str, list[int]]]:
+    def leftovers(self, disposable: npt.NDArray[np.bool_]) -> Iterator[tuple[str, list[int]]]:
         """Adapter (or `""`) and rows of each finding that paints its rows red.
 
-        The model as a whole, row 0, never is a leftover itself.
+        An error does; a warning only where the row itself should go. A living layer that still mentions a dead name
+        is not red: its finding is in the list.
+
+        Args:
+            disposable: Rows that belong to adapters, and wrappers with nothing of an adapter inside.
         """
         for entry, rows in zip(self.entries, self.rows, strict=True):
-            if entry["severity"] in ("error", "warning"):
-                yield entry["adapter"] or "", [row for row in rows if row > 0]
+            red = [row for row in rows if row not in self.handles]
+            if entry["severity"] == "warning":
+                red = [row for row in red if disposable[row]]
+            if entry["severity"] != "info":
+                yield entry["adapter"] or "", red
 
 
 def mark_findings(audit: Audit | None, before: Side, after: Side, tree: Tree) -> Marked:
@@ -63,7 +74,19 @@ def mark_findings(audit: Audit | None, before: Side, after: Side, tree: Tree) ->
         rows = sorted({row, *tree.after_modules[list(entry["rows"])].tolist()} - {-1})
         all_rows.append(rows)
         entry.update(row=row, rows=rows[:_LISTED], rows_total=len(rows), evidence=dict(entry["evidence"] or {}))
-    return Marked(entries, all_rows)
+    return Marked(entries, all_rows, frozenset(tree.after_modules[_handles(after.snapshot)].tolist()))
+
+
+def _handles(snapshot: Snapshot) -> list[int]:
+    """Rows from the model down to the base model that its wrappers hold."""
+    rows = [0]
+    while snapshot.modules.role[rows[-1]] == Role.WRAPPER:
+        inner = snapshot.child_rows(rows[-1])
+        held = inner[np.isin(snapshot.modules.role[inner], (Role.WRAPPER, Role.BASE))]
+        if not len(held):
+            break
+        rows.append(int(held[np.argmax(snapshot.subtree_end[held] - held)]))
+    return rows
 
 
 def _rows_of(snapshot: Snapshot, wanted: list[str], rows: IntArray, module: IntArray) -> list[int]:

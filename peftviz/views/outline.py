@@ -67,7 +67,7 @@ class Outline:
     cut: int
 
 
-def outline(table: ViewTable, *, limit: int) -> Outline:
+def outline(table: ViewTable, *, limit: int, root: int = 0) -> Outline:
     """Chooses the lines.
 
     Of a diff only rows that something happened to, and the way to them; of a single state the modules.
@@ -75,24 +75,27 @@ def outline(table: ViewTable, *, limit: int) -> Outline:
     Args:
         table: The table, with at least one row.
         limit: Most lines. Red rows and the way to them come first, then the others in breadth.
+        root: Row to begin at; a row that a run stands for is shown by itself.
     """
-    return _Outliner(table).outline(limit)
+    return _Outliner(table, root).outline(limit)
 
 
 class _Outliner:
-    def __init__(self, table: ViewTable) -> None:
+    def __init__(self, table: ViewTable, root: int) -> None:
         self._table = table
+        self._root = root
         self._end = subtree_ends(table.parent, record_depth(table.parent))
         self._runs = find_runs(table, self._end)
         self._folded = self._members()
         self._red = self._reaches(table.status == Status.LEFTOVER)
         self._candidates, self._unchanged, self._empty = self._choose()
         self._shown = self._candidates & ~self._folded
+        self._shown[root] = True
         self._children = self._child_lists()
 
     def outline(self, limit: int) -> Outline:
         kept, cut = self._within(limit)
-        root = self._node(0, kept)
+        root = self._node(self._root, kept)
         folded = int(np.count_nonzero(self._folded & self._candidates))
         return Outline(root, len(list(root.walk())), self._unchanged, self._empty, folded, cut)
 
@@ -111,9 +114,9 @@ class _Outliner:
             owner = np.maximum(table.parent, 0)
             told = (table.kind != RowKind.MODULE) & (table.status == table.status[owner]) & ~red
             told &= np.isin(table.status, (Status.ADDED, Status.REMOVED))
+            told |= (table.status == Status.ADDED) & (table.status[owner] == Status.LEFTOVER) & self._covered_by_owner()
             shown = ~same & ~empty & ~told
             unchanged = int(np.count_nonzero(same & (table.kind == RowKind.MODULE)))
-        shown[0] = True
         return shown, unchanged, int(np.count_nonzero(empty & ~self._folded))
 
     def _covered_by_owner(self) -> npt.NDArray[np.bool_]:
@@ -128,8 +131,9 @@ class _Outliner:
         """Rows that the first member of a run stands for."""
         edges = np.zeros(len(self._table) + 1, np.int64)
         for run in self._runs.values():
-            edges[run.rows[1]] += 1
-            edges[self._end[run.rows[-1]]] -= 1
+            if not run.rows[0] <= self._root < self._end[run.rows[-1]]:
+                edges[run.rows[1]] += 1
+                edges[self._end[run.rows[-1]]] -= 1
         return np.asarray(np.cumsum(edges[:-1]) > 0)
 
     def _reaches(self, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -141,7 +145,8 @@ class _Outliner:
         children: dict[int, list[int]] = {}
         parent = self._table.parent
         anchors: dict[int, int] = {}
-        for row in np.flatnonzero(self._shown).tolist()[1:]:
+        inside = np.arange(self._root, self._end[self._root])
+        for row in inside[self._shown[inside]].tolist()[1:]:
             above = int(parent[row])
             path = []
             while not self._shown[above] and above not in anchors:
@@ -154,10 +159,10 @@ class _Outliner:
 
     def _within(self, limit: int) -> tuple[set[int], int]:
         """Rows for which there is room: breadth first, the ways to red rows before all others."""
-        kept: set[int] = {0}
+        kept: set[int] = {self._root}
         total = 1 + sum(len(rows) for rows in self._children.values())
         for only_red in (True, False):
-            level = [0]
+            level = [self._root]
             for _ in range(_MAX_DEPTH):
                 following = []
                 for row in level:
@@ -173,11 +178,11 @@ class _Outliner:
     def _node(self, row: int, kept: set[int]) -> Node:
         labels = [self._label(row)]
         children = self._children.get(row, [])
-        while row > 0 and len(children) == 1 and children[0] in kept and self._joins(row, children[0]):
+        while row != self._root and len(children) == 1 and children[0] in kept and self._joins(row, children[0]):
             row = children[0]
             labels.append(self._label(row))
             children = self._children.get(row, [])
-        run = self._runs.get(row)
+        run = self._runs.get(row) if row != self._root else None
         node = Node(row, (*labels[:-1], run.label) if run else tuple(labels), run)
         node.children = [self._node(child, kept) for child in children if child in kept]
         node.cut = sum(child not in kept for child in children)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from peftviz.core.audit import Audit, audit_snapshot
 from peftviz.core.diff import Diff
 from peftviz.core.plan import DeletionPlan
 from peftviz.core.snapshot import Snapshot
@@ -39,9 +40,10 @@ def document(obj: Any) -> Document:
         PeftvizError: The object is none that peftviz shows.
     """
     if isinstance(obj, Snapshot):
-        return Document(f"Snapshot {obj.label!r}" if obj.label else "Snapshot", (), view_table(obj))
+        table = view_table(obj, audit=audit_snapshot(obj))
+        return Document(f"Snapshot {obj.label!r}" if obj.label else "Snapshot", (), table)
     if isinstance(obj, Diff):
-        return Document("Diff", (), view_table(obj))
+        return Document("Diff", (), view_table(obj, audit=audit_snapshot(obj.after)))
     if isinstance(obj, DeletionPlan):
         first, *rest = obj.lines()
         return Document(first, (first, *rest), None)
@@ -53,7 +55,7 @@ def document(obj: Any) -> Document:
         return _timeline(obj.timeline)
     if isinstance(getattr(obj, "diff", None), Diff):
         return _report(obj)
-    if isinstance(getattr(obj, "snapshot", None), Snapshot):
+    if isinstance(obj, Audit):
         return Document("Audit", (), view_table(obj))
     raise PeftvizError(
         f"peftviz cannot show an object of type {type(obj).__name__}.",

@@ -43,7 +43,7 @@ class Status(enum.IntEnum):
     REPLACED = 8
     RETIED = 9
     LEFTOVER = 10
-    """An error or warning finding points at the row: shown in red."""
+    """A finding points at the row and is an error, or a warning that the row should be gone: shown in red."""
 
 
 STATUS_WORDS: Mapping[Status, tuple[str, str]] = {

@@ -1,0 +1,246 @@
+"""A Graphviz picture of the changed neighbourhood: the state before on the left, the state after on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import graphviz
+import numpy as np
+
+from peftviz.core.audit import audit_snapshot
+from peftviz.core.diff import Diff
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.tables import IntArray
+from peftviz.errors import LookupFailure, MissingDependencyError, near_matches
+from peftviz.views.cells import Line, Lines
+from peftviz.views.escaping import dot_html, visible
+from peftviz.views.formatting import format_bytes, plural
+from peftviz.views.outline import Node, outline
+from peftviz.views.table import RowKind, Status, Trainable, ViewTable, view_table
+
+MAX_NODES = 60
+_RED = "#b3192b"
+_INK, _GREY = "#1c2733", "#5c6873"
+_FONT, _CODE_FONT = "Helvetica,Arial,sans-serif", "Menlo,Consolas,DejaVu Sans Mono,monospace"
+_LEAVING = (Status.REMOVED, Status.WRAPPED, Status.UNWRAPPED, Status.MOVED)
+_TRAINABLE = {Trainable.NONE: "", Trainable.FROZEN: "frozen", Trainable.TRAINABLE: "trains", Trainable.PARTLY: ""}
+_COLOURS = {
+    Status.ADDED: ("#007a59", "#e2f4ee"),
+    Status.REMOVED: ("#9a5b00", "#fdf0da"),
+    Status.WRAPPED: ("#5f3dab", "#eee8f9"),
+    Status.UNWRAPPED: ("#5f3dab", "#eee8f9"),
+    Status.MOVED: ("#5f3dab", "#eee8f9"),
+    Status.REPLACED: ("#a34400", "#fbe7dc"),
+    Status.RETIED: ("#a34400", "#fbe7dc"),
+    Status.CHANGED: ("#00588c", "#e0eff8"),
+    Status.LEFTOVER: (_RED, "#fde3e6"),
+}
+
+
+class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package carries no types
+    """A directed graph that says so when the `dot` program is missing, and then shows its source in a notebook."""
+
+    def render(self, *args: Any, **options: Any) -> Any:
+        """As in `graphviz.Digraph.render`.
+
+        Raises:
+            MissingDependencyError: The `dot` program is not installed; `.source` is there all the same.
+        """
+        try:
+            return super().render(*args, **options)
+        except graphviz.ExecutableNotFound as missing:
+            raise _no_program() from missing
+
+    def pipe(self, *args: Any, **options: Any) -> Any:
+        """As in `graphviz.Digraph.pipe`.
+
+        Raises:
+            MissingDependencyError: The `dot` program is not installed; `.source` is there all the same.
+        """
+        try:
+            return super().pipe(*args, **options)
+        except graphviz.ExecutableNotFound as missing:
+            raise _no_program() from missing
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
+        bundle = {"text/plain": self.source}
+        try:
+            bundle["image/svg+xml"] = self.pipe(format="svg", encoding="utf-8")
+        except MissingDependencyError as missing:
+            bundle["text/plain"] = f"{missing}\n\n{self.source}"
+        return {kind: data for kind, data in bundle.items() if not include or kind in include}
+
+
+def _no_program() -> MissingDependencyError:
+    return MissingDependencyError(
+        "The Graphviz program `dot` is needed to draw this picture and is not installed.",
+        where="peftviz.views.graph",
+        hint="Install Graphviz (https://graphviz.org/download/), or draw `.source`, the DOT text, elsewhere.",
+    )
+
+
+def graph(diff: Diff, path: str = "") -> Picture:
+    """Draws what changed at and below a module.
+
+    Args:
+        diff: The diff.
+        path: Path of the module, in the later snapshot or the earlier one; `""` for the whole model.
+
+    Raises:
+        LookupFailure: Neither snapshot has a module of that path.
+    """
+    table = view_table(diff, audit=audit_snapshot(diff.after))
+    return draw(diff, table, _row(diff, table, path))
+
+
+def draw(diff: Diff, table: ViewTable, root: int = 0) -> Picture:
+    """Draws a part of a view table of a diff.
+
+    Each state is one node with a line for each module, so that the picture stays as compact as the tree it shows;
+    dashed arrows lead from the old place of a module to its new one.
+
+    Args:
+        diff: The diff.
+        table: Its view table.
+        root: Row of the table to begin at.
+    """
+    picture = Picture("diff", format="svg")
+    picture.attr(rankdir="LR", bgcolor="white", ranksep="0.9", fontname=_FONT, fontsize="10", fontcolor=_GREY)
+    picture.attr("node", shape="plain", fontname=_FONT, fontsize="11", fontcolor=_INK)
+    picture.attr("edge", arrowsize="0.6", style="dashed")
+    tree = outline(table, limit=MAX_NODES, root=root)
+    nodes = list(tree.root.walk())
+    lines = {node.row: line for node, line in zip(nodes, map(Lines(table).line, nodes), strict=True)}
+    before = _Half(diff.before, table, table.before_row, nodes)
+    after = _Half(diff.after, table, table.after_row, nodes)
+    for half, side in ((before, "before"), (after, "after")):
+        picture.node(side, label=f"<{_state(table, half, lines, side)}>")
+    arrows = [place.node.row for place in after.places() if table.was[place.node.row] and before.has(place.node.row)]
+    for row in arrows:
+        colour = _COLOURS.get(Status(int(table.status[row])), (_GREY, ""))[0]
+        picture.edge(f"before:e{row}:e", f"after:r{row}:w", color=colour)
+    if not arrows:
+        picture.edge("before", "after", style="solid", color=_GREY)
+    left_out = ((tree.unchanged, "unchanged module"), (tree.cut, "line"))
+    said = " and ".join(plural(count, noun) for count, noun in left_out if count)
+    if said:
+        picture.attr(label=f"Not drawn: {said}", labelloc="b")
+    return picture
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A line of one state.
+
+    Attributes:
+        node: The node of the outline.
+        name: Path from the line above it in this state.
+        depth: Number of lines above.
+    """
+
+    node: Node
+    name: str
+    depth: int
+
+
+class _Half:
+    """The lines that exist in one of the two states, and the tree that they form there."""
+
+    def __init__(self, snapshot: Snapshot, table: ViewTable, rows: IntArray, nodes: list[Node]) -> None:
+        self.snapshot = snapshot
+        self._table, self._rows = table, rows
+        present = [node for node in nodes if rows[node.row] >= 0]
+        self._shown = {int(rows[node.row]): node for node in present if table.kind[node.row] == RowKind.MODULE}
+        self._places: dict[int, _Place] = {}
+        for node in sorted(present, key=self._order):
+            self._places[node.row] = self._place(node)
+
+    def places(self) -> Iterator[_Place]:
+        """The lines from top to bottom."""
+        return iter(self._places.values())
+
+    def has(self, row: int) -> bool:
+        """Whether a row of the table has a line here."""
+        return row in self._places
+
+    def _order(self, node: Node) -> tuple[int, int]:
+        own = int(self._rows[node.row])
+        if self._table.kind[node.row] == RowKind.MODULE:
+            return own, 0
+        return int(self.snapshot.tensors.owner[own]), 1 + own
+
+    def _place(self, node: Node) -> _Place:
+        modules, tensors, names = self.snapshot.modules, self.snapshot.tensors, self.snapshot.names
+        row = int(self._rows[node.row])
+        parts: list[str] = []
+        if self._table.kind[node.row] == RowKind.MODULE:
+            if row:
+                parts.append(node.run.label if node.run else names[modules.name[row]])
+            row = int(modules.parent[row])
+        else:
+            parts.append(names[tensors.name[row]])
+            row = int(tensors.owner[row])
+        while row > 0 and row not in self._shown:
+            parts.append(names[modules.name[row]])
+            row = int(modules.parent[row])
+        above = self._places.get(self._shown[row].row) if row in self._shown else None
+        name = ".".join(visible(part) for part in reversed(parts)) or self.snapshot.root_class
+        return _Place(node, name, above.depth + 1 if above else 0)
+
+
+def _row(diff: Diff, table: ViewTable, path: str) -> int:
+    for snapshot, rows in ((diff.after, table.after_row), (diff.before, table.before_row)):
+        module = snapshot.find_module(path)
+        if module is not None:
+            return int(np.flatnonzero((rows == module) & (table.kind == RowKind.MODULE))[0])
+    known = [*diff.after.module_paths(), *diff.before.module_paths()]
+    raise LookupFailure(
+        f"Neither snapshot of the diff has a module {path!r}.",
+        where="Diff.graph(path)",
+        hint=near_matches(path, dict.fromkeys(known)),
+    )
+
+
+def _state(table: ViewTable, half: _Half, lines: Mapping[int, Line], side: str) -> str:
+    label = f" · {dot_html(half.snapshot.label)}" if half.snapshot.label else ""
+    size = format_bytes(half.snapshot.totals.bytes)
+    head = f'<font point-size="13"><b>{side}</b></font>{label} <font color="{_GREY}">{size}</font>'
+    rows = "".join(_row_label(table, place, lines[place.node.row], side) for place in half.places())
+    return (
+        '<table border="1" color="#c5ccd4" cellborder="0" cellspacing="0" cellpadding="4" style="rounded">'
+        f'<tr><td colspan="4" align="left">{head}</td></tr><hr/>{rows}</table>'
+    )
+
+
+def _row_label(table: ViewTable, place: _Place, line: Line, side: str) -> str:
+    row, status = place.node.row, line.status
+    # On the left a row is what it was: marked is only what goes away or moves.
+    marked = status in _LEAVING if side == "before" else status in _COLOURS and status is not Status.REMOVED
+    ink, fill = _COLOURS[status] if marked else (_GREY, "white")
+    strings = table.strings
+    facts = [strings[getattr(table, f"{column}_{side}")[row]] for column in ("type", "shape", "dtype")]
+    facts.append(_TRAINABLE[Trainable(int(getattr(table, f"trainable_{side}")[row]))])
+    nbytes = float(getattr(table, f"bytes_{side}")[row])
+    run = f" <i>{dot_html(line.run)}</i>" if line.run else ""
+    note = f' <font color="{_GREY}">{dot_html(line.note)}</font>' if line.note and side == "after" else ""
+    name = f'<font face="{_CODE_FONT}">{dot_html(place.name, 90)}</font>'
+    if marked:
+        name = f'<font color="{ink}"><b>{name}</b></font>' if status is Status.LEFTOVER else f"<b>{name}</b>"
+    word = f'<font color="{ink}"><b>{dot_html(f"{line.symbol} {line.word}")}</b></font>' if marked else " "
+    cells = (
+        ("left", "&#160;" * (4 * place.depth) + name + run + note),
+        ("left", word),
+        ("left", f'<font color="{_GREY}">{dot_html(" · ".join(fact for fact in facts if fact)) or " "}</font>'),
+        ("right", format_bytes(nbytes) if nbytes else " "),
+    )
+    ports = (f' port="r{row}"', "", "", f' port="e{row}"')
+    return (
+        "<tr>"
+        + "".join(
+            f'<td align="{align}" bgcolor="{fill}"{port}>{text}</td>'
+            for (align, text), port in zip(cells, ports, strict=True)
+        )
+        + "</tr>"
+    )

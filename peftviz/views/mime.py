@@ -1,0 +1,59 @@
+"""What a notebook shows of an object: the widget where one can live, static HTML, and plain text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Container
+from typing import Any
+
+from peftviz.views.static_html import static_html
+from peftviz.views.text import to_text
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def mimebundle(
+    obj: Any, *, include: Container[str] | None = None, exclude: Container[str] | None = None
+) -> dict[str, Any]:
+    """The representations of an object by MIME type.
+
+    `text/html` and `text/plain` are there always and are the same each time; the widget is added in a running
+    Jupyter kernel, and made only when it is asked for.
+
+    Args:
+        obj: Any object that peftviz shows.
+        include: Only these types; None for all.
+        exclude: Not these types.
+    """
+
+    def wanted(kind: str) -> bool:
+        return (not include or kind in include) and (not exclude or kind not in exclude)
+
+    bundle: dict[str, Any] = {}
+    if wanted("text/plain"):
+        bundle["text/plain"] = to_text(obj)
+    if wanted("text/html"):
+        bundle["text/html"] = static_html(obj)
+    if wanted(WIDGET) and _in_kernel():
+        view = _widget_view(obj)
+        if view is not None:
+            bundle[WIDGET] = view
+    return bundle
+
+
+def _in_kernel() -> bool:
+    """Whether this process is a Jupyter kernel; IPython in a terminal has no widgets."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def _widget_view(obj: Any) -> Any:
+    try:
+        from peftviz.views.widget import Inspector
+    except ImportError:  # no widget library: the static pieces say the same
+        return None
+    bundle = Inspector(obj)._repr_mimebundle_()
+    # anywidget returns the data alone or a pair of data and metadata, depending on its version.
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    return (data or {}).get(WIDGET)
