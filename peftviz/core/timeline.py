@@ -157,7 +157,7 @@ class Timeline(Displayed, Sequence[Step]):
         if not -count <= index < count:
             raise LookupFailure(
                 f"The timeline has no state {index}.",
-                where=f"timeline of {count - 1} steps",
+                where=f"timeline of {count_steps(count - 1)}",
                 hint=f"States are numbered 0 (the baseline) to {count - 1}; negative numbers count from the end.",
             )
         return index % count
@@ -175,4 +175,9 @@ class Timeline(Displayed, Sequence[Step]):
         return len(self._steps)
 
     def __repr__(self) -> str:
-        return f"Timeline({len(self)} steps from {self.baseline.root_class})"
+        return f"Timeline({count_steps(len(self))} from {self.baseline.root_class})"
+
+
+def count_steps(number: int) -> str:
+    """`"1 step"`, `"2 steps"`."""
+    return f"{number} step" if number == 1 else f"{number} steps"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 import warnings
@@ -12,6 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from peftviz.live.arguments import error_text, message_text
+
+_OWN_FOLDER = os.path.dirname(__file__) + os.sep
 
 
 @dataclass(eq=False)
@@ -88,7 +92,7 @@ class _WarningTap:
         def warn(message: Any, category: Any = None, stacklevel: int = 1, *args: Any, **kwargs: Any) -> None:
             for heard in self._local.__dict__.get("stack", ()):
                 heard.append(_warning_text(message, category))
-            original(message, category, stacklevel + 1, *args, **kwargs)
+            original(message, category, stacklevel + _hidden_frames(stacklevel), *args, **kwargs)
 
         self._original, self._replacement = original, warn
         warnings.warn = warn
@@ -97,6 +101,19 @@ class _WarningTap:
         if warnings.warn is self._replacement and self._original is not None:
             warnings.warn = self._original
         self._original = self._replacement = None
+
+
+def _hidden_frames(stacklevel: int) -> int:
+    """How many frames of peftviz stand between a warning and the frame it is to name, that of the tap included."""
+    hidden = 1
+    frame = sys._getframe(2)
+    while stacklevel > 1 and frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_filename.startswith(_OWN_FOLDER):
+            hidden += 1
+        else:
+            stacklevel -= 1
+    return hidden
 
 
 def _warning_text(message: Any, category: Any) -> str:

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from peftviz.core import display as views
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.timeline import BY_HAND, Timeline
+from peftviz.core.timeline import BY_HAND, Timeline, count_steps
 from peftviz.errors import MissingDependencyError, SessionClosedError
 from peftviz.live import interception, kernel
 from peftviz.live.capture import check_model
@@ -22,6 +20,8 @@ from peftviz.live.peft_facts import import_peft
 from peftviz.live.recorder import Recorder
 
 if TYPE_CHECKING:
+    import torch
+
     from peftviz.core.plan import DeletionPlan
     from peftviz.live.deletion import DeletionReport
     from peftviz.live.repair import RepairReport
@@ -153,9 +153,10 @@ class Session(views.Displayed):
             SessionClosedError: The session is closed.
             AdapterError: No such adapter, or it is merged.
         """
+        model = self._open().model
         from peftviz.live.deletion import plan_deletion
 
-        return plan_deletion(self._open().model, adapter)
+        return plan_deletion(model, adapter)
 
     def delete_adapter(self, adapter: str, *, unwrap: bool = True) -> DeletionReport:
         """Deletes an adapter correctly, as one step; `session.model` is what to go on with.
@@ -168,9 +169,10 @@ class Session(views.Displayed):
             SessionClosedError: The session is closed.
             AdapterError: No such adapter, or it is merged.
         """
+        model = self._open().model
         from peftviz.live.deletion import delete_adapter
 
-        return delete_adapter(self._open().model, adapter, baseline=self.baseline, unwrap=unwrap)
+        return delete_adapter(model, adapter, baseline=self.baseline, unwrap=unwrap)
 
     def repair(self) -> RepairReport:
         """Mends what operations left behind, as one step. See `peftviz.repair`.
@@ -178,9 +180,10 @@ class Session(views.Displayed):
         Raises:
             SessionClosedError: The session is closed.
         """
+        model = self._open().model
         from peftviz.live.repair import repair
 
-        return repair(self._open().model, baseline=self.baseline)
+        return repair(model, baseline=self.baseline)
 
     def close(self) -> None:
         """Stops recording and lets go of the model. The timeline stays; changes made last are in it. Idempotent."""
@@ -211,7 +214,7 @@ class Session(views.Displayed):
     def _closed_error(self, what: str) -> SessionClosedError:
         return SessionClosedError(
             f"The session {what}.",
-            where=f"session on {self.baseline.root_class}, {len(self._timeline)} steps",
+            where=f"session on {self.baseline.root_class}, {count_steps(len(self._timeline))}",
             hint="session = peftviz.watch(model) opens a new one; session.timeline of this one can still be read.",
         )
 
@@ -259,7 +262,7 @@ class Session(views.Displayed):
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"Session({state}, {len(self._timeline)} steps from {self.baseline.root_class})"
+        return f"Session({state}, {count_steps(len(self._timeline))} from {self.baseline.root_class})"
 
 
 def _actions(me: weakref.ref[Session]) -> Mapping[str, Callable[..., Any]]:

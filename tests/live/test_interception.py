@@ -19,6 +19,7 @@ from tests.live.watched import (
     PEFT_WARNS,
     PeftMixedModel,
     PeftModel,
+    WarningModel,
     get_peft_model,
     llama,
     lora,
@@ -186,10 +187,9 @@ def test_subclasses_of_the_user_are_seen_once() -> None:
 
 def test_the_disabled_block_is_one_step_that_shows_what_it_left() -> None:
     model = get_peft_model(llama(), lora(), "a")
-    with watch(model) as session:
-        with model.disable_adapter():
-            model(tokens())
-            assert len(session.timeline) == 0
+    with watch(model) as session, model.disable_adapter():
+        model(tokens())
+        assert len(session.timeline) == 0
     (step,) = session.timeline
     assert (step.operation, step.label, step.error) == ("disable_adapter", "disable_adapter", None)
     assert {change.field for change in step.diff} <= {"requires_grad", "state"}
@@ -210,9 +210,8 @@ def test_operations_inside_the_disabled_block_are_steps_between_entering_and_lea
 
 def test_an_exception_of_the_user_in_the_disabled_block_is_no_failure_of_it() -> None:
     model = get_peft_model(llama(), lora(), "a")
-    with watch(model) as session:
-        with pytest.raises(RuntimeError, match="mine"), model.disable_adapter():
-            raise RuntimeError("mine")
+    with watch(model) as session, pytest.raises(RuntimeError, match="mine"), model.disable_adapter():
+        raise RuntimeError("mine")
     (step,) = session.timeline
     assert step.error is None
     assert step.after.adapter_state.enabled
@@ -240,37 +239,40 @@ def test_results_and_errors_are_those_of_the_call_without_a_watch() -> None:
 
 
 def test_a_warning_that_filters_make_an_error_stops_the_operation_where_it_did_before() -> None:
-    model = get_peft_model(llama(), lora(), "a")
+    model = WarningModel(llama(), lora(), "a")
+    model.add_adapter("b", lora())
     with watch(model) as session, warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(UserWarning, match="second time"):
-            get_peft_model(model, lora(), "b")
+        with pytest.raises(UserWarning, match="of the user's own"):
+            model.set_adapter("b")
     (step,) = session.timeline
-    assert step.error is not None and step.error.startswith("UserWarning: ")
+    assert step.error is not None
+    assert step.error.startswith("UserWarning: ")
     assert not step.diff
 
 
 def test_warnings_name_the_line_that_raised_them() -> None:
-    model = get_peft_model(llama(), lora(), "a")
+    model = WarningModel(llama(), lora(), "a")
 
-    def origins() -> set[tuple[str, int]]:
+    def origin() -> tuple[str, int]:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            get_peft_model(model, lora(), "a")
-        return {(warning.filename, warning.lineno) for warning in caught if "second time" in str(warning.message)}
+            model.set_adapter("a")
+        (warning,) = [warning for warning in caught if "of the user's own" in str(warning.message)]
+        return warning.filename, warning.lineno
 
-    plain = origins()
+    plain = origin()
+    assert plain[0] == __file__
     with watch(model):
-        assert origins() == plain
+        assert origin() == plain
 
 
 def test_operations_of_other_threads_are_steps_of_their_own() -> None:
     model = get_peft_model(llama(), lora(), "a")
-    with watch(model) as session:
-        with session.step("mine"):
-            thread = threading.Thread(target=model.add_adapter, args=("b", lora()))
-            thread.start()
-            thread.join()
+    with watch(model) as session, session.step("mine"):
+        thread = threading.Thread(target=model.add_adapter, args=("b", lora()))
+        thread.start()
+        thread.join()
     assert sorted(operations(session)) == ["add_adapter", "step"]
     timeline = session.timeline
     assert all(step.before is timeline.snapshots[place] for place, step in enumerate(timeline))

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from peft import LoraConfig, PeftMixedModel, PeftModel, get_peft_model, inject_adapter_in_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-__all__ = ["PeftMixedModel", "PeftModel", "get_peft_model", "inject_adapter_in_model", "llama", "lora", "tokens"]
+__all__ = [
+    "PeftMixedModel",
+    "PeftModel",
+    "WarningModel",
+    "get_peft_model",
+    "inject_adapter_in_model",
+    "llama",
+    "lora",
+    "tokens",
+]
 
 PEFT_WARNS = ("default::UserWarning", "default::FutureWarning")
 """PEFT and transformers warn of their own affairs, differently in each version."""
@@ -32,3 +43,11 @@ def lora(**options: object) -> LoraConfig:
 
 def tokens() -> torch.Tensor:
     return torch.tensor([[1, 2, 3]])
+
+
+class WarningModel(PeftModel):
+    """A handle of the user's own that warns when an adapter is set."""
+
+    def set_adapter(self, *args: object, **options: object) -> None:
+        warnings.warn("of the user's own at 0x7f0123456789", UserWarning, stacklevel=2)
+        super().set_adapter(*args, **options)
