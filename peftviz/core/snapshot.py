@@ -343,16 +343,18 @@ class Snapshot(Displayed):
         if not len(self.tensors):
             return np.zeros(0, np.int64)
         table = self.tensors
-        rows = np.arange(len(table))
-        numel = np.array([spec.numel for spec in self.specs], np.int64)[table.spec]
-        counted = np.where(first_occurrence(table.identity) == rows, numel, 0)
-        for leader in np.unique(table.storage[table.storage != rows]).tolist():
-            spec = self.specs[table.spec[leader]]
-            room = int(self.counted_bytes[leader]) // max(1, spec.nbytes // max(1, spec.numel))
-            for row in np.flatnonzero(table.storage == leader).tolist():
-                counted[row] = min(int(counted[row]), room)
-                room -= int(counted[row])
-        return counted
+        numel = np.array([spec.numel for spec in self.specs], np.int64)
+        itemsize = np.array([max(1, spec.nbytes // max(1, spec.numel)) for spec in self.specs], np.int64)
+        counted = np.where(first_occurrence(table.identity) == np.arange(len(table)), numel[table.spec], 0)
+        room = (self.counted_bytes // itemsize[table.spec])[table.storage]
+        order = np.argsort(table.storage, kind="stable")
+        storage = table.storage[order]
+        before = np.cumsum(counted[order]) - counted[order]
+        before -= before[np.searchsorted(storage, storage)]
+        left = np.empty_like(room)
+        left[order] = room[order] - before
+        shared = np.bincount(table.storage, minlength=len(table))[table.storage] > 1
+        return np.where(shared, np.clip(left, 0, counted), counted)
 
     # Comparison ---------------------------------------------------------------------------------------------------
 
