@@ -119,6 +119,16 @@ RULES: tuple[Rule, ...] = (
         check=drift.piled_up_hooks,
     ),
     Rule(
+        code="PV305",
+        title="Adapter made anew",
+        severity="warning",
+        meaning="An adapter has the name it had at the baseline, but other tensors: it was initialised again.",
+        remedy="Load the adapter from where it was saved. Run get_peft_model or add_adapter once a name.",
+        repairable=False,
+        check=drift.replaced_adapters,
+        needs_baseline=True,
+    ),
+    Rule(
         code="PV401",
         title="PeftModel inside a PeftModel",
         severity="error",

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from peftviz.core.finding import Finding
+from peftviz.core.rules.columns import distinct
 from peftviz.core.rules.entries import short_name
 from peftviz.core.rules.facts import Facts, quoted
 from peftviz.core.rules.rule import Rule
@@ -56,7 +57,7 @@ def _stale_handles(rule: Rule, facts: Facts) -> Iterator[Finding]:
             )
         reported.append((row, names))
     for (outer, outer_names), (inner, inner_names) in pairwise(reported):
-        if inner >= snapshot.subtree_end[outer] or not outer_names or not inner_names:
+        if facts.composite or inner >= snapshot.subtree_end[outer] or not outer_names or not inner_names:
             continue
         known = facts.known_names(int(facts.scope[outer]))
         if set(outer_names) <= known and set(outer_names).isdisjoint(inner_names):
@@ -131,6 +132,25 @@ def merged_subset(rule: Rule, facts: Facts) -> Iterator[Finding]:
             adapter=_only(ignored or foreign),
             rows=group.rows.tolist(),
         )
+    yield from _merged_and_gone(rule, facts)
+
+
+def _merged_and_gone(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    """A deleted adapter that is still merged: nothing can take its change out of the base weights any more."""
+    snapshot = facts.snapshot
+    rows = facts.rows_with(bool(state.merged) for state in facts.states)
+    for code, scope, positions in distinct(snapshot.modules.state[rows], facts.scope[rows]):
+        gone = [name for name in facts.states[code].merged or () if name not in facts.known_names(scope)]
+        if gone:
+            at = rows[positions]
+            yield rule.finding(
+                snapshot.module_path(int(at[0])),
+                f"{quoted(gone)} was deleted while merged: its change stays in {len(at)} base weights for ever.",
+                {"modules": len(at), "merged": list(facts.states[code].merged or ()), "gone": gone},
+                adapter=_only(gone),
+                remedy="Load the base model again; unmerge before deleting.",
+                rows=at.tolist(),
+            )
 
 
 def weightless_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
@@ -139,7 +159,7 @@ def weightless_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
     names = snapshot.adapter_names
     present = {names[code] for code in np.unique(entries.adapter).tolist()}
     in_layers = {names[code] for code in np.unique(entries.adapter[~entries.auxiliary]).tolist()}
-    if _keeps_unkeyed_weights(facts):
+    if facts.composite or _keeps_unkeyed_weights(facts):
         return
     for adapter in snapshot.adapters:
         targets = adapter.config.get("target_modules") or adapter.config.get("target_parameters")
@@ -148,11 +168,16 @@ def weightless_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
             continue
         path = next((path for path, listed in snapshot.adapter_state.registries if adapter.name in listed), "")
         what = "only copies of whole modules are left" if copies_only else "there is no weight of it anywhere"
+        bare = not facts.peft.any()
+        if bare:
+            what = "nothing of PEFT is left in the model: unloading forgot the config"
         yield rule.finding(
             path,
             f"{adapter.name!r} is registered, but {what}.",
             {"method": adapter.method, "active": adapter.active, "copies_only": copies_only},
             adapter=adapter.name,
+            severity="warning" if bare else None,
+            remedy="Delete the attribute peft_config of the model." if bare else None,
         )
 
 

@@ -17,6 +17,9 @@ from peftviz.core.tables import IntArray, Role, TensorFlag
 
 SHOWN_PATHS = 8
 
+ONE_SETUP = 2
+"""Gradient checkpointing set up once registers its hook on the embeddings up to this many times."""
+
 
 def frozen_or_unfrozen(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV301: parameters of the base train now and did not, or did and do not, without an adapter to explain it."""
@@ -27,7 +30,9 @@ def frozen_or_unfrozen(rule: Rule, facts: Facts) -> Iterator[Finding]:
     then = (facts.baseline.tensors.flags[source] & TensorFlag.REQUIRES_GRAD) != 0
     trained_by = [adapter.name for adapter in facts.snapshot.adapters if _trains_base(adapter.config)]
     frozen = rows[then & ~now] if not _has_adapters(facts) or facts.once_known else rows[:0]
-    thawed = rows[~then & now] if not trained_by else rows[:0]
+    # While adapters are disabled, some versions of PEFT let the wrapped originals train, on purpose.
+    explained = bool(trained_by) or facts.snapshot.adapter_state.enabled is False
+    thawed = rows[:0] if explained else rows[~then & now]
     for changed, message in (
         (frozen, "the base stayed frozen: {} of its parameters trained before the adapters came and do not now"),
         (thawed, "the base thawed: {} of its parameters were frozen at the baseline and train now"),
@@ -70,8 +75,12 @@ def changed_weights(rule: Rule, facts: Facts) -> Iterator[Finding]:
     identity = dict(zip(rows.tolist(), (tensors.identity[rows] != earlier.identity[source]).tolist(), strict=True))
     for (_, inside, trains), members in groups.items():
         replaced = same_scope and identity[members[0]]
-        newcomers = not facts.once_known.intersection(inside)
-        explained = trains or (bool(inside) and newcomers)
+        if trains or (inside and not facts.once_known.intersection(inside)):
+            severity = "info"  # what came since then explains it: a trained bias, an initialiser such as PiSSA
+        elif inside or not facts.peft.any():
+            severity = "warning"  # rounding of a merge that was undone, or a merge that was meant to stay
+        else:
+            severity = "error"
         yield rule.finding(
             facts.snapshot.tensor_path(members[0]),
             _changed_message(facts, members, inside, bias_of if trains else [], replaced),
@@ -83,7 +92,7 @@ def changed_weights(rule: Rule, facts: Facts) -> Iterator[Finding]:
                 "values": facts.snapshot.values,
                 "paths": _paths(facts, np.array(members)),
             },
-            severity="info" if explained else "error",
+            severity=severity,
             adapter=inside[0] if len(inside) == 1 else None,
         )
 
@@ -111,6 +120,27 @@ def lost_ties(rule: Rule, facts: Facts) -> Iterator[Finding]:
         )
 
 
+def replaced_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    """PV305: an adapter has its name still, but other tensors than at the baseline."""
+    if facts.baseline is None or facts.baseline.scope is None or facts.baseline.scope is not facts.snapshot.scope:
+        return
+    tensors, earlier, source = facts.snapshot.tensors, facts.baseline.tensors, facts.diff.tensor_source
+    then_names = np.array([name in facts.once_known for name in facts.baseline.adapter_names], bool)
+    rows = np.flatnonzero((tensors.adapter != 0) & (source >= 0) & ((tensors.flags & TensorFlag.BUFFER) == 0))
+    rows = rows[then_names[earlier.adapter[source[rows]]] & (tensors.identity[rows] != earlier.identity[source[rows]])]
+    for code in np.unique(tensors.adapter[rows]).tolist():
+        name = facts.snapshot.adapter_names[code]
+        replaced = rows[tensors.adapter[rows] == code]
+        owners = np.unique(tensors.owner[replaced])
+        yield rule.finding(
+            facts.snapshot.tensor_path(int(replaced[0])),
+            f"{len(replaced)} tensors of {name!r} are other ones than at the baseline: what it had learned is lost.",
+            {"tensors": len(replaced), "elements": _elements(facts, replaced), "paths": _paths(facts, replaced)},
+            adapter=name,
+            rows=owners.tolist(),
+        )
+
+
 def piled_up_hooks(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV304: the same hook several times on one module, more often than at the baseline; or one left by a forward."""
     snapshot = facts.snapshot
@@ -131,9 +161,7 @@ def piled_up_hooks(rule: Rule, facts: Facts) -> Iterator[Finding]:
                     severity="error",
                     rows=[row],
                 )
-            elif (
-                facts.baseline is not None and count > 1 and count > then[hook] and (source is None or source[row] >= 0)
-            ):
+            elif source is not None and source[row] >= 0 and count > max(ONE_SETUP, then[hook]):
                 yield rule.finding(
                     snapshot.module_path(row),
                     f"{where} has the same hook {count} times; at the baseline it was {then[hook]}.",

@@ -18,6 +18,9 @@ from peftviz.core.tables import IntArray, ModuleFlag, Role
 if TYPE_CHECKING:
     from peftviz.core.diff import Diff
 
+HANDLE_CHILD = "base_model"
+"""PEFT's handles hold the tuner, or for prompt learning the model itself, under this name."""
+
 
 class Facts:
     """A snapshot with what can be concluded from it.
@@ -101,7 +104,7 @@ class Facts:
         return [names for number, (_, _, names) in enumerate(self.registries) if scope >> min(number, 62) & 1]
 
     @cached_property
-    def unknown(self) -> IntArray:
+    def unknown(self) -> npt.NDArray[np.bool_]:
         """For each entry, whether no config registry near it knows its name. Shape `(entries,)`, bool.
 
         Where there is no registry at all (transformers deletes its own with the last adapter) a name is unknown
@@ -119,7 +122,20 @@ class Facts:
                 with_layers = np.zeros(len(names), bool)
                 with_layers[entries.adapter[here & ~entries.auxiliary]] = True
                 unknown |= here & entries.auxiliary & ~with_layers[entries.adapter]
-        return unknown
+        return unknown & ~self._keyed_otherwise(unknown)
+
+    def _keyed_otherwise(self, unknown: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """For each entry, whether it is in a store of buffers that a tuner keys by something else than adapters.
+
+        FRoD keys its projections by kind of layer. Such a store belongs to the tuner, holds no parameters, and none
+        of its keys is or ever was the name of an adapter.
+        """
+        entries = self.entries
+        once = np.array([name in self.once_known for name in self.snapshot.adapter_names], bool)[entries.adapter]
+        of_tuner = np.isin(entries.holder, [start for start, _, _ in self.registries])
+        in_layers = np.isin(entries.adapter, entries.adapter[~of_tuner])
+        name_like = ~unknown | once | in_layers | (entries.parameters > 0)
+        return of_tuner & ~np.isin(entries.container, entries.container[name_like])
 
     @cached_property
     def tuner_layers(self) -> IntArray:
@@ -132,6 +148,16 @@ class Facts:
     def handles(self) -> IntArray:
         """Rows of the tuners and `PeftModel`s that report an active adapter."""
         return self.rows_with(state.handle_active is not None for state in self.states)
+
+    @cached_property
+    def composite(self) -> bool:
+        """Whether a tuner of PEFT's runs another one for its own purposes, as X-LoRA does with LoRA.
+
+        The registry then names an adapter whose weights are the outer tuner's own.
+        """
+        modules, names = self.snapshot.modules, self.snapshot.names
+        tuners = [start for start, _, _ in self.registries if start > 0 and self.peft[start]]
+        return any(self.peft[modules.parent[row]] and names[modules.name[row]] != HANDLE_CHILD for row in tuners)
 
     @cached_property
     def switches(self) -> tuple[Switches, ...]:

@@ -13,7 +13,7 @@ from peftviz.core.rules.columns import distinct
 from peftviz.core.rules.entries import short_name
 from peftviz.core.rules.facts import Facts, alike
 from peftviz.core.rules.rule import Rule
-from peftviz.core.rules.states import StateFacts
+from peftviz.core.rules.states import MERGED, StateFacts
 from peftviz.core.tables import IntArray, Role
 
 SHOWN_PATHS = 8
@@ -94,8 +94,13 @@ def undeclared_names(rule: Rule, facts: Facts) -> Iterator[Finding]:
     snapshot, modules = facts.snapshot, facts.snapshot.modules
     traces: dict[str, dict[str, list[int]]] = {}
     rows = facts.rows_with(bool(state.keyed or state.strings) for state in facts.states)
-    for code, scope, members in distinct(modules.state[rows], facts.scope[rows]):
-        for name, attribute in sorted(_traces_in(facts, facts.states[code], scope)):
+    combinations = list(distinct(modules.state[rows], facts.scope[rows]))
+    gone = {
+        scope: _gone_names(facts, scope, [facts.states[code] for code, near, _ in combinations if near == scope])
+        for scope in {scope for _, scope, _ in combinations}
+    }
+    for code, scope, members in combinations:
+        for name, attribute in sorted(_traces_in(facts.states[code], facts.known_names(scope), gone[scope])):
             traces.setdefault(name, {}).setdefault(attribute, []).extend(rows[members].tolist())
     for name in sorted(traces):
         explained = _rows_with_entries(facts, name)
@@ -184,29 +189,26 @@ def _first_paths(facts: Facts, rows: IntArray) -> list[str]:
     return [facts.snapshot.module_path(int(row)) for row in rows[:SHOWN_PATHS]]
 
 
-def _traces_in(facts: Facts, state: StateFacts, scope: int) -> set[tuple[str, str]]:
+def _traces_in(state: StateFacts, known: frozenset[str], gone: frozenset[str]) -> set[tuple[str, str]]:
     """Name and attribute of everything in one state that names an adapter no longer there."""
-    known = facts.known_names(scope)
-    gone = _gone_names(facts, scope)
-    found: set[tuple[str, str]] = set()
-    for attribute, keys in state.keyed:
-        if not known.isdisjoint(keys) or not gone.isdisjoint(keys):
-            found.update((key, attribute) for key in keys if key not in known)
-    for attribute, strings in state.strings:
-        found.update((name, attribute) for name in strings if name in gone)
-    return found
+    found = {(key, attribute) for attribute, keys in state.keyed for key in keys if key in gone}
+    found |= {(name, attribute) for attribute, names in state.strings for name in names if name in gone}
+    return {(name, attribute) for name, attribute in found if name not in known and attribute != MERGED}
 
 
-def _gone_names(facts: Facts, scope: int) -> frozenset[str]:
-    """Names that were adapters once: keys of containers, names of the baseline, or keys that attributes share.
+def _gone_names(facts: Facts, scope: int, states: Iterable[StateFacts]) -> frozenset[str]:
+    """Names that were adapters once, as far as some registries do not list them.
 
-    The last only where no adapter is left to compare with: a key that two dictionaries of one module have in common.
+    They key containers, or were registered at the baseline, or key a dictionary of attributes beside an adapter that
+    is there. Where no adapter is left: they key two dictionaries of one module.
     """
     known = facts.known_names(scope)
     codes = np.unique(facts.entries.adapter[facts.unknown])
     gone = {facts.snapshot.adapter_names[code] for code in codes.tolist()} | facts.once_known
-    if not known:
-        for state in facts.states:
+    for state in states:
+        if known:
+            gone.update(key for _, keys in state.keyed if not known.isdisjoint(keys) for key in keys)
+        else:
             times = Counter(key for _, keys in state.keyed for key in set(keys))
             gone.update(key for key, count in times.items() if count > 1)
     return frozenset(gone) - known

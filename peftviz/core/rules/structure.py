@@ -8,13 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from peftviz.core.finding import Finding
-from peftviz.core.rules.facts import Facts, quoted
+from peftviz.core.rules.facts import HANDLE_CHILD, Facts, quoted
 from peftviz.core.rules.leftovers import empty_wrapper_rows
 from peftviz.core.rules.rule import Rule
 from peftviz.core.tables import Role, TensorFlag
-
-HANDLE_CHILD = "base_model"
-"""PEFT's handles hold the tuner, or for prompt learning the model itself, under this name."""
 
 SHOWN_KEYS = 8
 
@@ -34,6 +31,9 @@ def nested_handles(rule: Rule, facts: Facts) -> Iterator[Finding]:
         end = int(snapshot.subtree_end[inner])
         inside = frozenset().union(*(names for row, names in names_below.items() if inner <= row < end))
         around = frozenset().union(*(names for row, names in names_below.items() if outer <= row < inner))
+        for row in facts.handles.tolist():  # the outer tuner writes into the inner one's registry, and has none itself
+            if outer <= row < inner:
+                around |= frozenset(facts.state_of(row).handle_active or ())
         twice = sorted(inside & around)
         kind = snapshot.types[modules.type[inner]].rpartition(".")[2]
         more = f" Both have an adapter named {quoted(twice)}." if twice else ""

@@ -48,7 +48,7 @@ def find_switches(facts: Facts) -> tuple[Switches, ...]:
         handle_of[row : snapshot.subtree_end[row]] = row
     rows = facts.rows_with(state.active is not None for state in facts.states)
     available_of, sets = _available(facts)
-    rows = rows[available_of[rows] > 0]
+    rows = rows[(available_of[rows] > 0) & ~np.isin(rows, _echoes(facts))]
     auxiliary = np.zeros(len(snapshot.modules), np.int64)
     copies = facts.entries.auxiliary
     auxiliary[facts.entries.holder[copies]] = auxiliary[facts.entries.wrapper[copies]] = 1
@@ -71,6 +71,19 @@ def find_switches(facts: Facts) -> tuple[Switches, ...]:
             )
         )
     return tuple(sorted(groups, key=lambda group: int(group.rows[0])))
+
+
+def _echoes(facts: Facts) -> list[int]:
+    """Rows of modules inside a wrapper that says just the same: the wrapper speaks for both."""
+    inside = facts.entries.wrapper != facts.entries.holder
+    pairs = set(zip(facts.entries.wrapper[inside].tolist(), facts.entries.holder[inside].tolist(), strict=True))
+    echoes = []
+    for outer, inner in pairs:
+        wrapper, module = facts.state_of(outer), facts.state_of(inner)
+        said = [(frozenset(state.active or ()), state.disabled) for state in (wrapper, module)]
+        if wrapper.active is not None and said[0] == said[1]:
+            echoes.append(inner)
+    return echoes
 
 
 def _available(facts: Facts) -> tuple[IntArray, list[frozenset[str]]]:
