@@ -55,7 +55,7 @@ def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) ->
     marked = mark_findings(audit, before, after, tree)
     status = _statuses(tree, diff, end)
     columns = _columns(tree, before, after, end)
-    red = list(marked.leftovers(_disposable(tree, columns["role"], end)))
+    red = marked.paint(_disposable(tree, columns["role"], end))
     for _, marked_rows in red:
         status[marked_rows] = Status.LEFTOVER
     leftover = _leftover_tensors(tree, columns, pool, red, end)

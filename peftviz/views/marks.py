@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +37,8 @@ class Marked:
     rows: list[list[int]]
     handles: frozenset[int] = frozenset({0})
 
-    def leftovers(self, disposable: npt.NDArray[np.bool_]) -> Iterator[tuple[str, list[int]]]:
-        """Adapter (or `""`) and rows of each finding that paints its rows red.
+    def paint(self, disposable: npt.NDArray[np.bool_]) -> list[tuple[str, list[int]]]:
+        """Adapter (or `""`) and rows of each finding that paints its rows red; notes in each entry whether it is red.
 
         An error does; a warning only where the row itself should go. A living layer that still mentions a dead name
         is not red: its finding is in the list.
@@ -47,12 +46,15 @@ class Marked:
         Args:
             disposable: Rows that belong to adapters, and wrappers with nothing of an adapter inside.
         """
+        painted = []
         for entry, rows in zip(self.entries, self.rows, strict=True):
             red = [row for row in rows if row not in self.handles]
             if entry["severity"] == "warning":
                 red = [row for row in red if disposable[row]]
+            entry["red"] = entry["severity"] == "error" or (entry["severity"] == "warning" and bool(red))
             if entry["severity"] != "info":
-                yield entry["adapter"] or "", red
+                painted.append((entry["adapter"] or "", red))
+        return painted
 
 
 def mark_findings(audit: Audit | None, before: Side, after: Side, tree: Tree) -> Marked:

@@ -50,7 +50,7 @@ def static_html(obj: Any) -> str:
 def _page(page: Document) -> Iterator[str]:
     yield (
         '<div style="font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5;'
-        'max-width:1100px;text-align:left;overflow-x:auto">'
+        'max-width:1100px;text-align:left;overflow-x:auto;padding-left:4px">'
     )
     yield from _lines(page.lines)
     if page.table is not None:
@@ -101,11 +101,10 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         return
     yield '<ul style="list-style:none;margin:8px 0;padding:0">'
     for finding in findings[:MAX_FINDINGS]:
-        red = finding["severity"] in ("error", "warning")
-        edge = f"border-left:4px solid {_RED};background:rgba(213,0,50,.10)" if red else "border-left:4px solid #888"
+        symbol, edge = _edge(finding)
         more = f" and {plural(finding['rows_total'] - 1, 'more place')}" if finding["rows_total"] > 1 else ""
         path = html_text(finding["path"] or "the model", 300)
-        yield f'<li style="{edge};padding:4px 10px;margin:4px 0;list-style:none"><b>{"◆ " if red else ""}'
+        yield f'<li style="{edge};padding:4px 10px;margin:4px 0;list-style:none"><b>{symbol}'
         yield f"{html_text(finding['rule'])} {html_text(finding['severity'])}</b> <code>{path}</code>{more}<br>"
         yield html_text(finding["message"], 1_000)
         if finding["remedy"]:
@@ -115,6 +114,14 @@ def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if len(findings) > MAX_FINDINGS:
         yield f"<li>… {plural(len(findings) - MAX_FINDINGS, 'finding')} more</li>"
     yield "</ul>"
+
+
+def _edge(finding: Mapping[str, Any]) -> tuple[str, str]:
+    if finding["red"]:
+        return "◆ ", f"border-left:4px solid {_RED};background:rgba(213,0,50,.10)"
+    if finding["severity"] == "warning":
+        return "! ", "border-left:4px solid #e69f00;background:rgba(230,159,0,.10)"
+    return "", "border-left:4px solid #888"
 
 
 def _tree(table: ViewTable, tree: Outline) -> Iterator[str]:

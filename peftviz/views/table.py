@@ -101,7 +101,8 @@ class ViewTable:
         changes: JSON-able `[row, field, before, after]` for each field that changed, in row order; for a module of
             PEFT's, each changed instance attribute is a field. `summary["changes_cut"]` rows were left out.
         findings: JSON-able dicts of the findings with an added `"row"` (-1 when the path is not in the table), and
-            `"rows"`, all rows that are concerned, `"row"` among them (the first 1,000; `"rows_total"` counts all).
+            `"rows"`, all rows that are concerned, `"row"` among them (the first 1,000; `"rows_total"` counts all),
+            and `"red"`, whether it is an error or paints a row red.
         summary: JSON-able facts for the header: `title` (class of the model beneath its wrappers), `subtitle`,
             `labels`, `modules`, `parameters`, `trainable`, `bytes` and `handle` (each `[before, after]`), `single`
             (there is one state only), `counts` by status word, `adapters` (`[before names, after names]`),

@@ -133,7 +133,7 @@ def _fitted(text: str, width: int, place: int) -> str:
 def _findings(findings: Sequence[Mapping[str, Any]], width: int) -> Iterator[str]:
     yield plural(len(findings), "finding") + ":"
     for finding in findings[:MAX_LINES]:
-        symbol = "◆" if finding["severity"] in ("error", "warning") else "·"
+        symbol = "◆" if finding["red"] else "!" if finding["severity"] == "warning" else "·"
         path = visible(finding["path"] or "the model", 300)
         more = f" and {plural(finding['rows_total'] - 1, 'more place')}" if finding["rows_total"] > 1 else ""
         yield from _wrapped(f"{symbol} {visible(finding['rule'])} {finding['severity']} at {path}{more}", width, "    ")
