@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, overload
 
@@ -173,6 +174,38 @@ class Timeline(Displayed, Sequence[Step]):
 
     def __len__(self) -> int:
         return len(self._steps)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Timeline):
+            return NotImplemented
+        return self.baseline == other.baseline and self._steps == other._steps
+
+    __hash__ = object.__hash__
+
+    def save(self, path: str | Path, *, time: bool = False) -> Path:
+        """Writes the steps and the states between them to one file.
+
+        Args:
+            path: Where to; the folder must exist.
+            time: Whether to write times and durations too, which differ in each run.
+
+        Returns:
+            The path written.
+        """
+        from peftviz.core.timeline_file import save_timeline
+
+        return save_timeline(self, path, time=time)
+
+    @staticmethod
+    def load(path: str | Path) -> Timeline:
+        """Reads what `save` wrote. Needs neither torch nor peft.
+
+        Raises:
+            SnapshotFileError: The file is no timeline, damaged, hostile, or of a newer schema.
+        """
+        from peftviz.core.timeline_file import load_timeline
+
+        return load_timeline(path)
 
     def __repr__(self) -> str:
         return f"Timeline({count_steps(len(self))} from {self.baseline.root_class})"

@@ -8,15 +8,19 @@ import importlib
 import sys
 from collections.abc import Iterator
 from types import FunctionType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
 
 
-@functools.cache
 def is_peft_class(cls: type) -> bool:
     """Whether a class is PEFT's own or derives from one of PEFT's, without importing peft."""
+    return _is_peft_class(cls)
+
+
+@functools.cache
+def _is_peft_class(cls: Any) -> bool:
     return any(base.__module__.partition(".")[0] == "peft" for base in cls.__mro__)
 
 
@@ -51,7 +55,7 @@ def handle_kind(model: object) -> str | None:
     for kind in ("PeftModel", "PeftMixedModel"):
         if kind in names:
             return kind
-    return "tuner" if "BaseTuner" in names or REGISTRY_ATTRIBUTES[0] in vars(model) and names else None
+    return "tuner" if "BaseTuner" in names or (REGISTRY_ATTRIBUTES[0] in vars(model) and names) else None
 
 
 # Operations: what `watch` records as one step each. A name counts only where the installed package has it. ------------
@@ -194,21 +198,6 @@ def _with_subclasses(cls: type) -> Iterator[type]:
     yield cls
     for subclass in cls.__subclasses__():
         yield from _with_subclasses(subclass)
-
-
-INNER_OF_HANDLE = ("base_model", "model")
-"""Where a handle keeps the model it wraps: `PeftModel`, tuner."""
-
-
-def core_model(model: torch.nn.Module) -> torch.nn.Module:
-    """The user's own model under all of PEFT's handles; the model itself when it is no handle."""
-    while handle_kind(model) is not None:
-        children = vars(model)["_modules"]
-        inner = next((children[name] for name in INNER_OF_HANDLE if name in children), None)
-        if inner is None:
-            break
-        model = inner
-    return model
 
 
 WRAPPED_SLOTS = ("base_layer", "original_module")

@@ -12,8 +12,8 @@ import torch
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import OUTSIDE, OUTSIDE_LABEL, Step, Timeline
 from peftviz.live.capture import capture
+from peftviz.live.handles import base_of
 from peftviz.live.operation import Operation
-from peftviz.live.peft_facts import core_model
 
 
 @dataclass(eq=False)
@@ -56,12 +56,12 @@ class Recorder:
 
     def concerns(self, modules: Sequence[torch.nn.Module]) -> bool:
         """Whether one of these modules shares a module with the watched model."""
-        ours = core_model(self.model)
-        cores = {id(core): core for core in map(core_model, modules)}
-        if id(ours) in cores:
+        ours = base_of(self.model)
+        bases = {id(base): base for base in map(base_of, modules)}
+        if id(ours) in bases:
             return True
         held = {id(module) for module in self.model.modules()}
-        return any(id(module) in held for core in cores.values() for module in core.modules())
+        return any(id(module) in held for base in bases.values() for module in base.modules())
 
     def begin(self, operation: Operation) -> None:
         """Before an operation: what happened since the last one gets a step of its own."""
@@ -148,7 +148,7 @@ class Recorder:
         """Goes on with what an operation returned, when it is the watched model in another handle."""
         if not isinstance(result, torch.nn.Module):
             result = vars(result).get("model") if hasattr(result, "__dict__") else None
-        if isinstance(result, torch.nn.Module) and core_model(result) is core_model(self.model):
+        if isinstance(result, torch.nn.Module) and base_of(result) is base_of(self.model):
             self.model = result
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from peftviz.live import interception
-from peftviz.live.peft_facts import operation_functions
+from peftviz.live.peft_facts import import_peft, operation_functions
 from peftviz.live.session import Session, watch
 from tests.live.watched import (
     PEFT_WARNS,
@@ -34,6 +34,7 @@ def operations(session: Session) -> list[str]:
 
 
 def codes() -> dict[FunctionType, tuple[CodeType, dict[str, object]]]:
+    import_peft()  # with the modules that PEFT loads late
     return {function: (function.__code__, dict(vars(function))) for function in operation_functions()}
 
 
@@ -218,6 +219,7 @@ def test_an_exception_of_the_user_in_the_disabled_block_is_no_failure_of_it() ->
 
 
 def test_a_signature_reads_the_same_while_watched() -> None:
+    import_peft()
     plain = {function: inspect.signature(function) for function in operation_functions()}
     with watch(llama()):
         assert {function: inspect.signature(function) for function in plain} == plain
