@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _COUNT_UNITS = ("", "K", "M", "B", "T")
@@ -82,13 +82,6 @@ def short_class_names(types: Iterable[str]) -> dict[str, str]:
 def plural(count: int, noun: str) -> str:
     """`"1 leftover"`, `"2 leftovers"`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def listed(names: Sequence[str], *, limit: int = 3) -> str:
-    """The first few names and how many more there are: `"a, b and 4 more"`."""
-    if len(names) <= limit:
-        return ", ".join(names)
-    return ", ".join(names[:limit]) + f" and {len(names) - limit} more"
 
 
 def _with_package(name: str) -> str:

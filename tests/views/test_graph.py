@@ -1,0 +1,105 @@
+"""The Graphviz picture: golden source, both states, arrows, and the way without the `dot` program."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+
+from peftviz.core.diff import diff
+from peftviz.errors import LookupFailure, MissingDependencyError
+from peftviz.views.graph import graph
+from tests.core import strategies
+from tests.core.stand_in import Model
+from tests.views.story import plain, story
+
+Golden = Callable[[str, str], None]
+
+needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="the dot program is not installed")
+
+
+def test_golden_leftover(golden: Golden) -> None:
+    _, adapters, left = story()
+    golden("leftover.dot", diff(adapters, left).graph().source.replace("<tr>", "\n<tr>"))
+
+
+def test_golden_wrapping_of_one_layer(golden: Golden) -> None:
+    first, adapters, _ = story()
+    picture = diff(first, adapters).graph("base_model.model.model.layers.1.q_proj")
+    golden("wrapping.dot", picture.source.replace("<tr>", "\n<tr>"))
+
+
+def test_both_states_are_there_and_an_arrow_for_each_wrapped_module() -> None:
+    first, adapters, _ = story()
+    source = diff(first, adapters).graph().source
+    before, after = source.split("after [label", 1)
+    assert "lora_A" not in before
+    assert "lora_A" in after
+    arrows = re.findall(r"before:e(\d+):e -> after:r(\d+):w", source)
+    assert len(arrows) == 4  # the model, both projections of the folded layers, the head
+    assert all(old == new for old, new in arrows)
+    for row, _ in arrows:
+        assert f'port="e{row}"' in before
+        assert f'port="r{row}"' in after
+
+
+def test_the_leftover_is_red_by_word_and_colour_and_only_after() -> None:
+    _, adapters, left = story()
+    before, after = diff(adapters, left).graph().source.split("after [label", 1)
+    assert "LEFTOVER" not in before
+    assert after.count("◆ LEFTOVER") == 1
+    assert "#b3192b" in after
+
+
+def test_a_path_of_either_state_will_do_and_an_unknown_one_names_near_ones() -> None:
+    first, adapters, _ = story()
+    change = diff(first, adapters)
+    assert "lm_head" not in change.graph("model.layers.0").source
+    assert "lm_head" in change.graph("base_model.model.lm_head").source
+    with pytest.raises(LookupFailure, match="has a module 'lm_heat'") as failure:
+        change.graph("lm_heat")
+    assert "lm_head" in failure.value.hint
+
+
+@needs_dot
+def test_a_notebook_gets_svg() -> None:
+    first, adapters, _ = story()
+    bundle = diff(first, adapters).graph()._repr_mimebundle_()
+    assert bundle["image/svg+xml"].lstrip().startswith("<?xml")
+    assert bundle["text/plain"].startswith("digraph")
+
+
+def test_without_dot_the_source_is_there_and_drawing_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    first, adapters, _ = story()
+    picture = diff(first, adapters).graph()
+    for draw in (picture.pipe, picture.render):
+        with pytest.raises(MissingDependencyError, match="Graphviz program `dot`"):
+            draw()
+    bundle = picture._repr_mimebundle_()
+    assert set(bundle) == {"text/plain"}
+    assert bundle["text/plain"].endswith(picture.source)
+    assert "not installed" in bundle["text/plain"]
+
+
+@needs_dot
+@pytest.mark.parametrize("name", ['"]; evil [', "<b>", "&amp;", "a\\Nb\\", "\x00\u202e", "x" * 100_000, "é—模", "-->"])
+def test_dot_accepts_hostile_names(name: str) -> None:
+    first = plain(1)
+    second = first.copy()
+    second.root.children[name] = second.root.children.pop("lm_head")
+    second.label = name
+    svg = diff(first.snapshot(), second.snapshot()).graph().pipe(format="svg", encoding="utf-8")
+    assert "evil" not in re.sub(r"<text.*?</text>", "", svg)
+    assert "<script" not in svg
+
+
+@given(strategies.histories())
+def test_any_diff_can_be_drawn(states: list[Model]) -> None:
+    before, after = (state.snapshot() for state in states)
+    source = graph(diff(before, after)).source
+    assert source == graph(diff(before, after)).source
+    assert all(character.isprintable() or character in "\n\t" for character in source)
