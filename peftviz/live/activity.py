@@ -51,9 +51,7 @@ class Activity:
 def read_activity(survey: Survey, names: Collection[str]) -> Activity:
     """Chooses the next active adapters: the remaining active ones, else the first left in config order."""
     registered = survey.configs
-    followers = {
-        id(module): parent for parent, _, module, _ in survey.places if is_auxiliary_wrapper(type(parent))
-    }
+    followers = {id(module): parent for parent, _, module, _ in survey.places if is_auxiliary_wrapper(type(parent))}
     reported: list[str] = []
     local: dict[str, None] = {}
     disabled: list[bool] = []
@@ -128,10 +126,11 @@ def switch(
         elif is_auxiliary_wrapper(cls):
             before = active_of(module)
             stays = [name for name in available_on(module) if name not in names]
-            if names.isdisjoint(before) and not moved:
+            followed = [name for child in _followers(module, activity) for name in active_of(child)]
+            if names.isdisjoint([*before, *followed]) and not moved:
                 continue
             now = [name for name in activity.after if name in stays][:1]
-            if before == now and not _switched_off(module, activity):
+            if before == now and names.isdisjoint(followed) and not _switched_off(module, activity):
                 continue
             _switch_wrapper(module, now, stays, activity, edits)
             yield holder, tuple(before), tuple(now)
@@ -142,6 +141,10 @@ def switch(
             now = [name for name in before if name not in names] or list(activity.after)
             edits.set(slots, ACTIVE_OF_LAYER, _like(slots.get(ACTIVE_OF_LAYER), now))
             yield holder, tuple(before), tuple(now)
+
+
+def _followers(wrapper: torch.nn.Module, activity: Activity) -> list[torch.nn.Module]:
+    return [module for module in vars(wrapper)["_modules"].values() if id(module) in activity.followers]
 
 
 def _switched_off(wrapper: torch.nn.Module, activity: Activity) -> bool:
@@ -162,7 +165,7 @@ def _switch_wrapper(
 ) -> None:
     """A wrapper that has no copy for any active adapter lets its module through."""
     slots = vars(wrapper)
-    followers = [module for module in slots["_modules"].values() if id(module) in activity.followers]
+    followers = _followers(wrapper, activity)
     if now or accepts_no_active_adapter(type(wrapper)):
         edits.set(slots, ACTIVE_OF_LAYER, now[0] if now else [])
         if _switched_off(wrapper, activity):

@@ -89,7 +89,12 @@ class DeletionReport(Report):
 
 
 def plan_deletion(
-    model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None = None, unwrap: bool = True, merged: str = "refuse"
+    model: torch.nn.Module,
+    adapter: str,
+    *,
+    baseline: Snapshot | None = None,
+    unwrap: bool = True,
+    merged: str = "refuse",
 ) -> DeletionPlan:
     """Says what `delete_adapter` would do with the same arguments, and touches nothing.
 
@@ -112,7 +117,12 @@ def plan_deletion(
 
 
 def delete_adapter(
-    model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None = None, unwrap: bool = True, merged: str = "refuse"
+    model: torch.nn.Module,
+    adapter: str,
+    *,
+    baseline: Snapshot | None = None,
+    unwrap: bool = True,
+    merged: str = "refuse",
 ) -> DeletionReport:
     """Deletes an adapter and everything of it, checks the result, and proves what was freed.
 
@@ -174,7 +184,9 @@ def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Modul
 
 def _apply(prepared: Prepared, journal: Journal) -> None:
     gone = set(prepared.plan.names)
-    others = [[name for name in as_list(vars(module)[MERGED_OF_LAYER]) if name not in gone] for module in prepared.merged]
+    others = [
+        [name for name in as_list(vars(module)[MERGED_OF_LAYER]) if name not in gone] for module in prepared.merged
+    ]
     for module in prepared.merged:
         _protect(module, journal)
         journal.call(type(module).unmerge, module)  # type: ignore[operator]
@@ -202,9 +214,7 @@ def _protect(module: torch.nn.Module, journal: Journal) -> None:
             journal.protect_data(tensor)
 
 
-def _prepare(
-    model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None, unwrap: bool, merged: str
-) -> Prepared:
+def _prepare(model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None, unwrap: bool, merged: str) -> Prepared:
     check_model(model)
     if merged not in MERGED:
         raise ValueError(f"merged must be one of {', '.join(map(repr, MERGED))}, not {merged!r}")

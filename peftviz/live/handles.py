@@ -29,9 +29,7 @@ def base_of(model: torch.nn.Module) -> torch.nn.Module:
 
 def outer_handles(survey: Survey) -> list[torch.nn.Module]:
     """The handles at the top of the model, outermost first, tuners left out."""
-    return [
-        holder.module for holder in survey.holders if handle_kind(holder.module) in ("PeftModel", "PeftMixedModel")
-    ]
+    return [holder.module for holder in survey.holders if handle_kind(holder.module) in ("PeftModel", "PeftMixedModel")]
 
 
 def without_adapter(method: str, handle: torch.nn.Module) -> functools.partial[Any]:

@@ -104,7 +104,9 @@ def prepare(
 
     moved: set[tuple[int | None, str]] = {(None, name) for name in activity.arrived}
     for holder, before, after in switch(survey, activity, wanted, prepared.leaving.keys(), edits):
-        actions.append(Action("activate" if after else "deactivate", holder.path, f"{_words(before)} -> {_words(after)}"))
+        actions.append(
+            Action("activate" if after else "deactivate", holder.path, f"{_words(before)} -> {_words(after)}")
+        )
         if is_auxiliary_wrapper(type(holder.module)):
             moved.update((id(holder.module), name) for name in after if name not in before)
     if trainable:
@@ -205,28 +207,32 @@ def _train(
     prepared: Prepared, moved: set[tuple[int | None, str]], configs: dict[str, Any], actions: list[Action]
 ) -> None:
     """What becomes active becomes trainable, since what it replaces was, unless its config is for inference."""
-    allowed = {
-        (owner, name) for owner, name in moved if not getattr(configs.get(name), "inference_mode", False)
-    }
+    allowed = {(owner, name) for owner, name in moved if not getattr(configs.get(name), "inference_mode", False)}
     counts: dict[str, int] = {}
     for owner, name in sorted(allowed, key=lambda pair: (pair[1], pair[0] or 0)):
-        changed = sum(_flag(prepared, parameter, True) for parameter in trainable_parameters(prepared.survey, {(owner, name)}))
+        changed = sum(
+            _flag(prepared, parameter, True) for parameter in trainable_parameters(prepared.survey, {(owner, name)})
+        )
         counts[name] = counts.get(name, 0) + changed
-    actions += [
-        Action("train", "", f"{count} parameters of {name!r}") for name, count in counts.items() if count
-    ]
+    actions += [Action("train", "", f"{count} parameters of {name!r}") for name, count in counts.items() if count]
 
 
 def _freeze_switched_off(prepared: Prepared, actions: list[Action], *, is_last: bool) -> None:
     """Older PEFT makes an original module trainable when it switches a wrapper off; that goes with the wrapper."""
     if is_last:
         return
-    edited = {id(mapping) for _, mapping, key, value in prepared.edits.list if key == "_disable_adapters" and value is False}
+    edited = {
+        id(mapping) for _, mapping, key, value in prepared.edits.list if key == "_disable_adapters" and value is False
+    }
     for holder in prepared.survey.holders:
         module = holder.module
-        if was_switched_off(module, prepared.activity) and (id(module) in prepared.leaving or id(vars(module)) in edited):
+        if was_switched_off(module, prepared.activity) and (
+            id(module) in prepared.leaving or id(vars(module)) in edited
+        ):
             if sum([_flag(prepared, parameter, False) for parameter in wrapped_parameters(module)]):
-                actions.append(Action("freeze", holder.path, "the original module, as it was before PEFT switched it off"))
+                actions.append(
+                    Action("freeze", holder.path, "the original module, as it was before PEFT switched it off")
+                )
 
 
 def _restore(prepared: Prepared, restored: dict[int, bool], actions: list[Action]) -> None:
@@ -256,11 +262,16 @@ def _forget_configs(
         if name not in names
         for module in getattr(config, "modules_to_save", None) or ()
     }
-    for holder in survey.holders:
-        slots = vars(holder.module)
-        listed = slots.get(MODULE_NAMES_OF_HANDLE)
-        if isinstance(listed, set) and not is_wrapper(type(holder.module)) and gone_modules - kept_modules:
-            edits.set(slots, MODULE_NAMES_OF_HANDLE, (listed - (gone_modules - kept_modules)) or None)
+    gone = gone_modules - kept_modules
+    owners = [holder.module for holder in survey.holders if not is_wrapper(type(holder.module))]
+    for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
+        listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)
+        if not isinstance(listed, set) or listed.isdisjoint(gone):
+            continue
+        if listed <= gone and not is_peft_class(type(owner)):
+            edits.delete(vars(owner), MODULE_NAMES_OF_HANDLE)  # a base model had no such attribute
+        else:
+            edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, (listed - gone) or None)
     if not is_last:
         return
     for owner, attribute, chain in survey.registry_owners:
@@ -283,5 +294,3 @@ def _forget_configs(
 
 def _words(names: tuple[str, ...]) -> str:
     return ", ".join(map(repr, names)) or "none"
-
-

@@ -127,4 +127,3 @@ def _is_own(referrer: Any, frames: list[types.FrameType]) -> bool:
 
 
 _ITERATORS: tuple[type, ...] = (type(iter([])), type(iter({}.values())), type(iter(())), types.GeneratorType)
-

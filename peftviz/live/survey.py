@@ -129,7 +129,12 @@ class Survey:
         if holder.is_container:
             return
         for name, child in slots["_modules"].items():
-            if child is not None and name not in _NOT_STATE and is_dict_like(type(child)) and id(child) not in containers:
+            if (
+                child is not None
+                and name not in _NOT_STATE
+                and is_dict_like(type(child))
+                and id(child) not in containers
+            ):
                 containers.add(id(child))
                 self.containers.append(Holder(child, (chain, name, module), is_container=True, owner=holder))
 

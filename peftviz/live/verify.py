@@ -56,13 +56,17 @@ def verify(prepared: Prepared, before: Before) -> None:
     plan = prepared.plan
     wrong = find_traces(survey, plan.names, set(prepared.survey.names) | set(plan.names))
     wrong += [
-        f"{chain_path(chain)} is still wrapped" for _, _, module, chain in survey.places if id(module) in prepared.leaving
+        f"{chain_path(chain)} is still wrapped"
+        for _, _, module, chain in survey.places
+        if id(module) in prepared.leaving
     ]
     if plan.is_last and plan.unwrap:
         base = base_of(survey.model)
-        wrong += [
-            f"{path or 'the model'} still has a registry" for path, _ in Survey(base).registries
-        ] if handle_kind(survey.model) is None else []
+        wrong += (
+            [f"{path or 'the model'} still has a registry" for path, _ in Survey(base).registries]
+            if handle_kind(survey.model) is None
+            else []
+        )
         wrong += [f"{chain_path(chain)} is still wrapped" for _, _, _, chain in survey.places]
     doomed = {id(tensor) for _, tensor in prepared.doomed}
     expected = [parameter for parameter in prepared.survey.parameters if id(parameter) not in doomed]
