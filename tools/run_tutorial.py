@@ -29,7 +29,10 @@ def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(source, as_version=4)
     resources = {"metadata": {"path": str(source.parent)}}
-    ExecutePreprocessor(timeout=timeout, store_widget_state=False).preprocess(notebook, resources)
+    executor = ExecutePreprocessor(timeout=timeout, store_widget_state=False, record_timing=False)
+    executor.preprocess(notebook, resources)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}  # the rest would name the Python at hand
     return notebook
 
 
