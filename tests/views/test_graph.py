@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -72,13 +73,16 @@ def test_a_notebook_gets_svg() -> None:
     assert bundle["text/plain"].startswith("digraph")
 
 
-def test_without_dot_the_source_is_there_and_drawing_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dot_the_source_is_there_and_drawing_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", "")
     first, adapters, _ = story()
     picture = diff(first, adapters).graph()
-    for draw in (picture.pipe, picture.render):
-        with pytest.raises(MissingDependencyError, match="Graphviz program `dot`"):
-            draw()
+    with pytest.raises(MissingDependencyError, match="Graphviz program `dot`"):
+        picture.pipe()
+    with pytest.raises(MissingDependencyError, match="Graphviz program `dot`"):
+        picture.render(directory=tmp_path)
     bundle = picture._repr_mimebundle_()
     assert set(bundle) == {"text/plain"}
     assert bundle["text/plain"].endswith(picture.source)
