@@ -174,18 +174,45 @@ def _measured_exit(operation: Operation, error: BaseException) -> Iterator[None]
 
 
 def _gate(code: CodeType, target: _Target) -> CodeType:
-    """Code that fits in the place of `code` and calls `target` instead."""
+    """Code that fits in the place of `code` and calls `target` instead.
 
-    def gate(*args, **kwargs):  # type: ignore[no-untyped-def]
-        target = "the target"
-        return target(*args, **kwargs)
-
-    template = gate.__code__
+    A function takes only code with as many free variables as its own, and a debugger that reads the locals of a
+    frame needs code that was compiled with them: hence a template for each number.
+    """
+    template = _TEMPLATES[len(code.co_freevars)]
     return template.replace(
-        co_consts=tuple(target if value == "the target" else value for value in template.co_consts),
-        co_freevars=code.co_freevars,  # a function with a closure takes no code without one
+        co_consts=tuple(target if value == _PLACE else value for value in template.co_consts),
         co_name=code.co_name,
     )
+
+
+_PLACE = "the target"
+
+
+def _templates() -> tuple[CodeType, ...]:
+    """Gates with no, one, two and three free variables; the one that methods have is `__class__`."""
+    first = second = third = None
+
+    def none(*args, **kwargs):  # type: ignore[no-untyped-def]
+        target = "the target"
+        return target(*args, **kwargs)  # type: ignore[operator]
+
+    def one(*args, **kwargs):  # type: ignore[no-untyped-def]
+        target = "the target"
+        return target(*args, **kwargs) if target else first  # type: ignore[operator]
+
+    def two(*args, **kwargs):  # type: ignore[no-untyped-def]
+        target = "the target"
+        return target(*args, **kwargs) if target else (first, second)  # type: ignore[operator]
+
+    def three(*args, **kwargs):  # type: ignore[no-untyped-def]
+        target = "the target"
+        return target(*args, **kwargs) if target else (first, second, third)  # type: ignore[operator]
+
+    return none.__code__, one.__code__, two.__code__, three.__code__
+
+
+_TEMPLATES = _templates()
 
 
 _lock = threading.RLock()  # re-entrant: the garbage collector may close a session at any moment
@@ -216,7 +243,7 @@ def unregister(observer: Observer) -> None:
 
 def _install() -> None:
     for function, name in {**operation_functions(), **_own_functions()}.items():
-        if id(function) not in _targets:
+        if id(function) not in _targets and len(function.__code__.co_freevars) < len(_TEMPLATES):
             target = _targets[id(function)] = _Target(function, name)
             target.install()
 

@@ -319,3 +319,16 @@ def test_an_installation_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPat
     with pytest.raises(KeyboardInterrupt):
         watch(llama())
     assert codes() == before
+
+
+def test_a_debugger_can_read_the_frames_of_a_failed_operation():
+    base = llama()
+    with watch(base, display=False), pytest.raises(ValueError, match="no_such_module") as caught:
+        get_peft_model(base, lora(target_modules=["no_such_module"]))
+    names = []
+    traceback = caught.tb
+    while traceback is not None:
+        names.append(traceback.tb_frame.f_code.co_name)
+        assert isinstance(dict(traceback.tb_frame.f_locals), dict)  # reading it crashed the interpreter once
+        traceback = traceback.tb_next
+    assert "__init__" in names
