@@ -8,10 +8,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 
 def is_peft_class(cls: type) -> bool:

@@ -1,0 +1,65 @@
+"""What a session does for the user: corrected deletion and repair, each one step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from peftviz.errors import AdapterError
+from peftviz.live.deletion import delete_adapter
+from peftviz.live.session import Session, watch
+from tests.live.watched import PEFT_WARNS, get_peft_model, llama, lora, tokens
+
+pytestmark = [pytest.mark.filterwarnings(rule) for rule in PEFT_WARNS]
+
+
+def operations(session: Session) -> list[str]:
+    return [step.operation for step in session.timeline]
+
+
+def test_deletion_down_to_the_base_is_one_step_each_and_ends_where_it_began() -> None:
+    base = llama()
+    logits = base(tokens()).logits
+    with watch(base) as session:
+        model = get_peft_model(base, lora(modules_to_save=["lm_head"]), "a")
+        model.add_adapter("b", lora(modules_to_save=["lm_head"]))
+        assert "lm_head" in session.plan_deletion("b").to_text()
+        assert len(session.timeline) == 2, "a plan is no step"
+        assert session.delete_adapter("b").model is model
+        assert session.model is model
+        report = session.delete_adapter("a")
+        assert report.model is base
+        assert session.model is base
+    assert operations(session) == [
+        "get_peft_model",
+        "add_adapter",
+        "peftviz.delete_adapter",
+        "peftviz.delete_adapter",
+    ]
+    assert report.freed.tensors > 0
+    assert not report.freed.alive, "nothing of the session keeps a deleted tensor alive"
+    assert session.timeline.snapshots[-1] == session.baseline
+    assert torch.equal(base(tokens()).logits, logits)
+
+
+def test_deletion_by_the_function_is_the_same_step() -> None:
+    base = llama()
+    model = get_peft_model(base, lora(), "a")
+    with watch(model) as session:
+        delete_adapter(model, "a")
+        assert session.model is base
+    (step,) = session.timeline
+    assert (step.label, step.arguments["adapter"]) == ("peftviz.delete_adapter('a')", "'a'")
+
+
+def test_a_refused_deletion_is_recorded_and_changes_nothing() -> None:
+    model = get_peft_model(llama(), lora(), "a")
+    with watch(model) as session:
+        with pytest.raises(AdapterError):
+            session.delete_adapter("z")
+        with pytest.raises(AdapterError):
+            session.plan_deletion("z")
+    (step,) = session.timeline
+    assert step.error is not None
+    assert step.error.startswith("AdapterError: ")
+    assert step.after is step.before
