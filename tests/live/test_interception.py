@@ -322,9 +322,10 @@ def test_an_installation_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_debugger_can_read_the_frames_of_a_failed_operation():
-    base = llama()
+    base, config = llama(), lora()
+    config.target_modules = ["no_such_module"]
     with watch(base, display=False), pytest.raises(ValueError, match="no_such_module") as caught:
-        get_peft_model(base, lora(target_modules=["no_such_module"]))
+        get_peft_model(base, config)
     names = []
     traceback = caught.tb
     while traceback is not None:
