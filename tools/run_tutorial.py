@@ -11,7 +11,6 @@ from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
-
 # The stock page fetches scripts from a content delivery network; the tutorials need none of them.
 _TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}

@@ -1,4 +1,4 @@
-"""The first tutorial on older, real PEFT releases: the classic bug where it lives, and the same story where it does not."""
+"""The first tutorial on older, real PEFT: the classic bug where it lives, and the same story where it does not."""
 
 from __future__ import annotations
 
