@@ -43,7 +43,8 @@ def memory_parts(
         here = tensor_rows[rows[tensor_rows] >= 0]
         for key, nbytes in _side_sums(side, rows[here], leftover[here], strings).items():
             sums.setdefault(key, [0.0, 0.0])[index] = nbytes
-    order = {adapter.name: place for place, adapter in enumerate((*before.snapshot.adapters, *after.snapshot.adapters))}
+    names = dict.fromkeys(adapter.name for adapter in (*before.snapshot.adapters, *after.snapshot.adapters))
+    order = {name: place for place, name in enumerate(names)}
     parts: list[list[Any]] = [[*key[:3], int(old), int(new), key[3]] for key, (old, new) in sums.items() if old or new]
     parts.sort(key=lambda part: (part[2] != "", part[1] == "shared", order.get(part[2], -1), part[2], -max(part[3:5])))
     return _with_rest(parts)

@@ -147,19 +147,22 @@ def _left_out(tree: Outline) -> str:
 
 def _branch(node: Node, lines: Lines, table: ViewTable, depth: int, unfold: bool) -> Iterator[str]:
     line = _line(lines.line(node), depth)
-    margin = f"{_INDENT}em" if depth else "0"
     if not node.children and not node.cut:
         # As much room on the left as the triangle of <details> takes.
-        yield f'<div style="margin-left:{margin};padding-left:1em">{line}</div>'
+        yield f'<div style="padding-left:1em">{line}</div>'
         return
     opened = " open" if unfold or depth < _OPEN_DEPTH or _holds_red(node, table) else ""
-    yield f'<details{opened} style="margin-left:{margin}">'
+    yield f"<details{opened}>"
     yield f'<summary style="cursor:pointer;list-style-position:outside;margin-left:1em">{line}</summary>'
+    # A list, so that the tree keeps its shape where all styles are taken away.
+    yield f'<ul style="list-style:none;margin:0;padding:0 0 0 {_INDENT}em">'
     for child in node.children:
+        yield '<li style="list-style:none;margin:0;padding:0">'
         yield from _branch(child, lines, table, depth + 1, unfold)
+        yield "</li>"
     if node.cut:
-        yield f'<div style="margin-left:{_INDENT + 1}em;{_QUIET}">… {plural(node.cut, "line")} more here</div>'
-    yield "</details>"
+        yield f'<li style="list-style:none;margin:0 0 0 1em;{_QUIET}">… {plural(node.cut, "line")} more here</li>'
+    yield "</ul></details>"
 
 
 def _holds_red(node: Node, table: ViewTable) -> bool:
