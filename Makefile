@@ -48,7 +48,7 @@ bench: install
 
 test: install lint bundle typecheck upstream
 	@tools/system_packages.sh
-	@$(MAKE) --no-print-directory pytest notebooks
+	$(BIN)/python -m pytest --nbval tests notebooks
 
 lint: install
 	$(BIN)/ruff check .
@@ -69,7 +69,7 @@ pytest: install
 	$(BIN)/python -m pytest
 
 notebooks: install
-	$(BIN)/python -m pytest -p no:cacheprovider --nbval notebooks
+	$(BIN)/python -m pytest --nbval notebooks
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
