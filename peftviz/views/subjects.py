@@ -90,17 +90,19 @@ def _timeline(timeline: Timeline) -> Document:
 
 
 def _report(report: Any) -> Document:
-    lines: list[str] = []
-    adapter = getattr(report, "adapter", None)
-    lines.append(f"Deleted adapter {adapter!r}" if adapter is not None else "Repaired the model")
-    actions = getattr(report, "actions", None)
-    if actions is not None:
-        lines += [f"  {action.kind} {action.path or 'the model'}: {action.detail}" for action in actions[:_ACTIONS]]
-        if len(actions) > _ACTIONS:
-            lines.append(f"  … {len(actions) - _ACTIONS} more actions")
-    lines += report.freed.lines()
-    lines += [f"  ! {warning}" for warning in getattr(report, "warnings", ())]
-    return Document(lines[0], tuple(lines), view_table(report.diff, audit=report.audit))
+    lines = tuple(report.lines())
+    return Document(lines[0], lines, view_table(report.diff, audit=report.audit))
 
 
-_ACTIONS = 30
+def as_timeline(obj: Any) -> Timeline | None:
+    """The steps that an object stands for, so that the widget can show it; None when it is no step of anything."""
+    if isinstance(obj, Timeline):
+        return obj
+    if isinstance(obj, Step):
+        return Timeline(obj.before, [obj])
+    if isinstance(getattr(obj, "timeline", None), Timeline):
+        return as_timeline(obj.timeline)
+    if isinstance(getattr(obj, "diff", None), Diff):
+        step = Step(obj.lines()[0], "report", obj.diff.before, obj.diff.after, baseline=obj.audit.baseline)
+        return as_timeline(step)
+    return None

@@ -75,7 +75,7 @@ def test_golden_timeline(golden: Golden) -> None:
 
 def test_every_object_reads_well_without_styles() -> None:
     first, adapters, left = story()
-    for obj in (first, diff(first, adapters), audit_snapshot(left, baseline=first), plan(), Report("math"), timeline()):
+    for obj in (first, diff(first, adapters), audit_snapshot(left, baseline=first), plan(), Report(), timeline()):
         text = "".join(read(static_html(obj)).text)
         assert "None" not in text.replace(" → None", "").replace("None → ", "")
         assert text.strip()

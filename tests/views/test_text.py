@@ -13,6 +13,7 @@ from peftviz.core.diff import diff
 from peftviz.core.plan import Action, DeletionPlan, Freed
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import PeftvizError
+from peftviz.views.subjects import as_timeline
 from peftviz.views.text import MAX_LINES, to_text
 from tests.core import strategies
 from tests.core.stand_in import Model
@@ -24,14 +25,14 @@ Golden = Callable[[str, str], None]
 class Report:
     """What a deletion hands back, as far as a renderer looks at it."""
 
-    def __init__(self, adapter: str | None) -> None:
+    def __init__(self) -> None:
         _, self.before, self.after = story(2)
-        self.adapter = adapter
         self.diff = diff(self.before, self.after)
         self.audit = audit_snapshot(self.after)
         self.freed = Freed(4096, 8, (("lm_head.weight", ("optimizer",)),))
-        self.warnings = ("the biases were trained in place",)
-        self.actions = (Action("remove", "lm_head", "modules_to_save['math']"),)
+
+    def lines(self) -> list[str]:
+        return ["Deleted adapter 'math'", *self.freed.lines()]
 
 
 def plan() -> DeletionPlan:
@@ -83,12 +84,20 @@ def test_golden_plan(golden: Golden) -> None:
     golden("plan.txt", to_text(plan()))
 
 
-def test_golden_reports(golden: Golden) -> None:
-    golden("report.txt", to_text(Report("math")) + "\n\n" + to_text(Report(None)))
+def test_golden_report(golden: Golden) -> None:
+    golden("report.txt", to_text(Report()))
 
 
 def test_golden_timeline(golden: Golden) -> None:
     golden("timeline.txt", to_text(timeline()))
+
+
+def test_what_the_widget_shows_of_an_object_as_steps() -> None:
+    steps = timeline()
+    assert as_timeline(steps) is steps
+    assert [step.label for step in as_timeline(steps[1]) or ()] == ["delete_adapter('math')"]
+    assert [step.label for step in as_timeline(Report()) or ()] == ["Deleted adapter 'math'"]
+    assert as_timeline(steps.baseline) is None
 
 
 def test_a_session_is_its_timeline_and_a_duration_is_never_shown() -> None:
