@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,21 +67,22 @@ class Recorder:
 
     def begin(self, operation: Operation) -> None:
         """Before an operation: what happened since the last one gets a step of its own."""
-        with self._lock:
+        with self._lock, _recording():
             self._catch_up()
 
     def finish(self, operation: Operation, begun: None = None) -> None:
         """After an operation: its step."""
-        with self._lock:
+        with self._lock, _recording():
             self._follow(operation.result)
             self._append(operation, self._capture(operation.label))
         self._changed()
 
     def enter(self, operation: Operation) -> _Entered:
         """Before a block is entered. Its step is written when it is left, unless others come first."""
+        entered = _Entered(operation)
         with self._lock:
-            self._catch_up()
-            entered = _Entered(operation)
+            with _recording():
+                self._catch_up()
             self._blocks.append(entered)
         return entered
 
@@ -89,7 +92,8 @@ class Recorder:
             self._blocks.remove(entered)
             if entered.shown:
                 operation.label += " left"
-            self._append(operation, self._capture(operation.label))
+            with _recording():
+                self._append(operation, self._capture(operation.label))
         self._changed()
 
     # The rest ---------------------------------------------------------------------------------------------------------
@@ -150,6 +154,15 @@ class Recorder:
             result = vars(result).get("model") if hasattr(result, "__dict__") else None
         if isinstance(result, torch.nn.Module) and base_of(result) is base_of(self.model):
             self.model = result
+
+
+@contextmanager
+def _recording() -> Iterator[None]:
+    """Turns a failure to record into a warning: the user's operation must not fail because it is watched."""
+    try:
+        yield
+    except Exception as error:
+        warnings.warn(f"peftviz could not record a step: {error!r}", RuntimeWarning, stacklevel=3)
 
 
 def same_state(a: Snapshot, b: Snapshot) -> bool:

@@ -12,7 +12,7 @@ import peft
 import pytest
 import torch
 
-from peftviz.live import interception
+from peftviz.live import interception, recorder
 from peftviz.live.peft_facts import import_peft, operation_functions
 from peftviz.live.session import Session, watch
 from tests.live.watched import (
@@ -333,3 +333,20 @@ def test_a_debugger_can_read_the_frames_of_a_failed_operation():
         assert isinstance(dict(traceback.tb_frame.f_locals), dict)  # reading it crashed the interpreter once
         traceback = traceback.tb_next
     assert "__init__" in names
+
+
+def test_an_operation_does_not_fail_because_recording_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = llama()
+    with watch(base) as session:
+        real = recorder.capture
+
+        def fail(*args: object, **options: object) -> object:
+            raise RuntimeError("no capture")
+
+        monkeypatch.setattr(recorder, "capture", fail)
+        with pytest.warns(RuntimeWarning, match="could not record a step: RuntimeError"):
+            model = get_peft_model(base, lora(), "a")
+        monkeypatch.setattr(recorder, "capture", real)
+        assert session.model is model
+        model.set_adapter("a")
+    assert operations(session) == ["outside", "set_adapter"]
