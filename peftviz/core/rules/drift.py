@@ -174,7 +174,8 @@ def piled_up_hooks(rule: Rule, facts: Facts) -> Iterator[Finding]:
 
 
 def _has_adapters(facts: Facts) -> bool:
-    return bool(facts.all_known) or bool((~facts.unknown).any())
+    """Whether adapters live in the model; a registry that outlived an unload does not count."""
+    return bool(facts.peft.any()) and (bool(facts.all_known) or bool((~facts.unknown).any()))
 
 
 def _matched_parameters(facts: Facts) -> tuple[IntArray, IntArray]:

@@ -48,7 +48,10 @@ def find_switches(facts: Facts) -> tuple[Switches, ...]:
         handle_of[row : snapshot.subtree_end[row]] = row
     rows = facts.rows_with(state.active is not None for state in facts.states)
     available_of, sets = _available(facts)
-    rows = rows[(available_of[rows] > 0) & ~np.isin(rows, _echoes(facts))]
+    own = (
+        snapshot.modules.adapter[rows] == 0
+    )  # what a copy of a wrapper says inside an adapter's entry counts for nothing
+    rows = rows[own & (available_of[rows] > 0) & ~np.isin(rows, _echoes(facts))]
     auxiliary = np.zeros(len(snapshot.modules), np.int64)
     copies = facts.entries.auxiliary
     auxiliary[facts.entries.holder[copies]] = auxiliary[facts.entries.wrapper[copies]] = 1
