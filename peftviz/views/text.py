@@ -30,8 +30,9 @@ def to_text(obj: Any, *, width: int = 100) -> str:
 
 
 def _document_lines(page: Document, width: int) -> Iterator[str]:
-    for position, part in enumerate(page.lines):
-        yield from _wrapped(visible(part, 10_000) if part else "", width, "" if position == 0 else "  ")
+    for part in page.lines:
+        indent = " " * (len(part) - len(part.lstrip(" ")) + 4)
+        yield from _wrapped(visible(part, 10_000), width, indent)
     if page.table is not None:
         if page.lines:
             yield ""
