@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -42,26 +43,40 @@ class TensorRecorder:
             )
         }
 
-    def add(self, base: int, dicts: list[Mapping[str, Any]]) -> None:
-        """Records the tensors of one chunk of modules, given their `__dict__`s and the number of the first record."""
+    def add(
+        self,
+        base: int,
+        dicts: Sequence[Mapping[str, Any]],
+        parameters: Sequence[Mapping[str, torch.Tensor | None]],
+        buffers: Sequence[Mapping[str, torch.Tensor | None]],
+    ) -> None:
+        """Records the tensors of one chunk of modules.
+
+        Args:
+            base: Number of the first record of the chunk.
+            dicts: The `__dict__` of each module.
+            parameters: The `_parameters` in it.
+            buffers: The `_buffers` in it.
+        """
         owners: list[int] = []
         names: list[int] = []
         flags: list[int] = []
         tensors: list[torch.Tensor] = []
         codes = self._names
-        held = [(record, slots, slots["_parameters"], slots["_buffers"]) for record, slots in enumerate(dicts, base)]
-        for record, slots, parameters, buffers in [entry for entry in held if entry[2] or entry[3]]:
-            for name, tensor in parameters.items():
+        for index in compress(range(len(parameters)), parameters):
+            for name, tensor in parameters[index].items():
                 if tensor is not None:
-                    owners.append(record)
+                    owners.append(base + index)
                     names.append(codes[name])
                     flags.append(_PARAMETER)
                     tensors.append(tensor)
-            for name, tensor in buffers.items():
+        for index in compress(range(len(buffers)), buffers):  # sorted by owner later, after the parameters of each
+            hidden = dicts[index]["_non_persistent_buffers_set"]
+            for name, tensor in buffers[index].items():
                 if tensor is not None:
-                    owners.append(record)
+                    owners.append(base + index)
                     names.append(codes[name])
-                    flags.append(_HIDDEN_BUFFER if name in slots["_non_persistent_buffers_set"] else _BUFFER)
+                    flags.append(_HIDDEN_BUFFER if name in hidden else _BUFFER)
                     tensors.append(tensor)
         if tensors:
             columns = self._columns

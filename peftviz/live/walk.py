@@ -1,15 +1,17 @@
 """Walks a module tree once and records it in columns.
 
 Speed comes from the layout of memory, not from cleverness: modules are visited in chunks of a few hundred, and all
-that is wanted of a chunk is read while it is in the processor's cache. Names, classes and tuples of child names are
+that is wanted of a chunk is read while it is in the processor's cache, by loops that run in C. Names and classes are
 interned, paths are never built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,13 @@ from peftviz.live.tensors import TensorRecorder
 CHUNK = 256
 
 _EMPTY_SLOTS = {**vars(torch.nn.Module()), "training": False}
+
+_slots = attrgetter("__dict__")
+# A flag stands for the backward hooks: to look into each hook dictionary costs as much as the walk itself.
+_fields = itemgetter(
+    *("training", "_modules", "_parameters", "_buffers"),
+    *("_forward_hooks", "_forward_pre_hooks", "_backward_pre_hooks", "_is_full_backward_hook"),
+)
 
 
 @dataclass
@@ -86,23 +95,24 @@ class _Walker:
         self._registry = registry
         self._peft_codes: set[int] = set()
         self._classes_judged = 0
-        self._key_tuples: Interner[tuple[str, ...]] = Interner()
-        self._names_of_tuple: list[IntArray] = []
-        self._met: set[int] = set()  # serial numbers
+        self._met = np.zeros(0, bool)  # by serial number
         self._count = 0
         self._parents: list[IntArray] = []
         self._names: list[IntArray] = []
-        self._types: list[IntArray] = []
-        self._training: list[IntArray] = []
+        self._types = array("i")
+        self._training = array("B")
         self._identities: list[IntArray] = []
-        self._state_of: dict[int, int] = {}
+        self._states = array("i")
         self._hooks_of: dict[int, int] = {}
         self._aliases: dict[int, int] = {}
         self._registries: list[tuple[int, torch.nn.Module]] = []
 
     def visit(self, model: torch.nn.Module) -> None:
         """Visits the whole tree."""
-        stack: list[tuple[list[Any], IntArray, IntArray]] = [([model], np.array([-1]), np.array([0]))]
+        stack: list[tuple[list[Any], IntArray, IntArray]] = [
+            ([model], np.array([-1], np.int32), np.array([0], np.int32))
+        ]
+        name_code = self.names.__getitem__
         while stack:
             chunk, parents, names = stack.pop()
             if None in chunk:
@@ -115,41 +125,56 @@ class _Walker:
             kids = list(chain.from_iterable([child.values() for child in children]))
             if not kids:
                 continue
-            kid_parents = np.repeat(np.arange(base, self._count), list(map(len, children)))
-            kid_names = self._child_names(children)
+            kid_parents = np.repeat(np.arange(base, self._count, dtype=np.int32), list(map(len, children)))
+            kid_names = np.array(list(map(name_code, chain.from_iterable(children))), np.int32)
             for start in reversed(range(0, len(kids), CHUNK)):
                 stop = start + CHUNK
                 stack.append((kids[start:stop], kid_parents[start:stop], kid_names[start:stop]))
 
-    def _read(self, chunk: list[torch.nn.Module]) -> list[Mapping[str, torch.nn.Module]]:
+    def _read(self, chunk: list[torch.nn.Module]) -> Sequence[Mapping[str, torch.nn.Module]]:
         """Records one chunk of modules and returns the children of each."""
+        if not chunk:
+            return ()
         base = self._count
         self._count += len(chunk)
-        types = self.types
-        codes = [types[type(module)] for module in chunk]
+        codes = list(map(self.types.__getitem__, map(type, chunk)))
         serials = self._registry.serials(chunk)
-        dicts: list[Mapping[str, Any]] = [module.__dict__ for module in chunk]
-        self._met.update(serials)
-        if len(self._met) + len(self._aliases) < self._count:
+        identities = np.array(serials, np.int64)
+        dicts: list[Mapping[str, Any]] = list(map(_slots, chunk))
+        if self._meet(serials, identities):
             dicts = self._without_aliases(base, serials, dicts)
         try:
-            hooked = _hooked(dicts)
-            training = [slots["training"] for slots in dicts]
+            fields = list(map(_fields, dicts))
         except KeyError:  # a module that keeps its slots elsewhere, such as a ScriptModule
             dicts = [
                 slots if base + index in self._aliases else _slots_of(chunk[index]) for index, slots in enumerate(dicts)
             ]
-            hooked = _hooked(dicts)
-            training = [slots["training"] for slots in dicts]
-        self._types.append(np.array(codes, np.int32))
-        self._training.append(np.array(training, bool))
-        self._identities.append(np.array(serials, np.int64))
-        for index in hooked:
-            if text := hooks_json(dicts[index]):
-                self._hooks_of[base + index] = self.hook_lists[text]
+            fields = list(map(_fields, dicts))
+        training, children, parameters, buffers, forward, forward_pre, backward_pre, full_backward = zip(
+            *fields, strict=True
+        )
+        self._types.extend(codes)
+        self._training.extend(map(bool, training))
+        self._identities.append(identities)
+        if any(forward) or any(forward_pre) or any(backward_pre) or full_backward.count(None) < len(chunk):
+            hooks = zip(forward, forward_pre, backward_pre, full_backward, strict=True)
+            for index, (before, after, backward, flag) in enumerate(hooks):
+                if (before or after or backward or flag is not None) and (text := hooks_json(dicts[index])):
+                    self._hooks_of[base + index] = self.hook_lists[text]
         self._read_adapter_state(base, chunk, codes, dicts)
-        self.tensors.add(base, dicts)
-        return [slots["_modules"] for slots in dicts]
+        self.tensors.add(base, dicts, parameters, buffers)
+        return children
+
+    def _meet(self, serials: list[int], identities: IntArray) -> bool:
+        """Notes the modules of a chunk, and says whether one of them was met before."""
+        highest = max(serials)
+        if highest >= len(self._met):
+            grown = np.zeros(2 * (highest + 1), bool)
+            grown[: len(self._met)] = self._met
+            self._met = grown
+        again = bool(self._met[identities].any()) or len(set(serials)) < len(serials)
+        self._met[identities] = True
+        return again
 
     def _read_adapter_state(
         self, base: int, chunk: list[torch.nn.Module], codes: list[int], dicts: list[Mapping[str, Any]]
@@ -158,13 +183,17 @@ class _Walker:
             self._peft_codes = {code for cls, code in self.types.items() if is_peft_class(cls)}
             self._classes_judged = len(self.types)
         peft = self._peft_codes
-        for index in [index for index, code in enumerate(codes) if code in peft]:
-            self._state_of[base + index] = self.states.code(dicts[index])
+        code_of_state = self.states.code
+        if peft.isdisjoint(codes):
+            states = [0] * len(codes)
+        else:
+            states = [code_of_state(slots) if code in peft else 0 for code, slots in zip(codes, dicts, strict=True)]
         for index in [index for index, slots in enumerate(dicts) if "peft_config" in slots or "_peft_config" in slots]:
             self._registries.append((base + index, chunk[index]))
             if codes[index] not in peft:
                 own = {key: value for key, value in dicts[index].items() if "peft" in key}
-                self._state_of[base + index] = self.states.texts[to_json(own)]
+                states[index] = self.states.texts[to_json(own)]
+        self._states.extend(states)
 
     def _without_aliases(
         self, base: int, serials: list[int], dicts: list[Mapping[str, Any]]
@@ -182,14 +211,6 @@ class _Walker:
             kept.append(slots)
         return kept
 
-    def _child_names(self, children: list[Mapping[str, torch.nn.Module]]) -> IntArray:
-        """Name codes of all children; modules alike have the same tuple of child names, interned as a whole."""
-        key_tuples = self._key_tuples
-        codes = [key_tuples[tuple(child)] for child in children if child]
-        for keys in islice(key_tuples, len(self._names_of_tuple), None):
-            self._names_of_tuple.append(np.array([self.names[key] for key in keys], np.int32))
-        return np.concatenate([self._names_of_tuple[code] for code in codes])
-
     def in_preorder(self) -> Walk:
         """The records, put in preorder."""
         parent = np.concatenate(self._parents)
@@ -205,10 +226,10 @@ class _Walker:
         alias_records = sorted(aliases, key=position.__getitem__)
         alias_rows = position[alias_records].astype(np.int64)
         alias_targets = position[[aliases[record] for record in alias_records]].astype(np.int64)
-        kind = np.concatenate(self._types)[order]
-        flags = np.where(np.concatenate(self._training)[order], int(ModuleFlag.TRAINING), 0)
-        flags[np.isin(kind, list(self._peft_codes))] |= int(ModuleFlag.PEFT_CLASS)
-        state = _scatter(self._state_of, self._count)[order]
+        kind = _column(self._types)[order]
+        flags = _column(self._training)[order] * np.uint8(ModuleFlag.TRAINING)
+        flags[np.isin(kind, list(self._peft_codes))] |= np.uint8(ModuleFlag.PEFT_CLASS)
+        state = _column(self._states)[order]
         hooks = _scatter(self._hooks_of, self._count)[order]
         for column in (state, hooks):  # both rows are one object: what was read once holds for both
             column[alias_rows] = column[alias_targets] = np.maximum(column[alias_rows], column[alias_targets])
@@ -261,16 +282,8 @@ def _scatter(values: dict[int, int], count: int) -> IntArray:
     return column
 
 
-def _hooked(dicts: list[Mapping[str, Any]]) -> list[int]:
-    # A flag stands for the backward hooks: to look into each hook dictionary costs as much as the walk itself.
-    return [
-        index
-        for index, slots in enumerate(dicts)
-        if slots["_forward_hooks"]
-        or slots["_forward_pre_hooks"]
-        or slots["_is_full_backward_hook"] is not None
-        or slots["_backward_pre_hooks"]
-    ]
+def _column(values: array[int]) -> IntArray:
+    return np.frombuffer(values, values.typecode) if len(values) else np.zeros(0, values.typecode)
 
 
 def _slots_of(module: torch.nn.Module) -> dict[str, Any]:
