@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from peftviz.errors import MissingDependencyError
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from peftviz.core.timeline import Timeline
+
+WIDGET_TYPE = "application/vnd.jupyter.widget-view+json"
+"""MIME type under which Jupyter finds a widget in a bundle."""
 
 
 class Displayed:
@@ -63,6 +68,12 @@ def inspector(timeline: Timeline, actions: Mapping[str, Callable[..., Any]]) -> 
     Raises:
         MissingDependencyError: The widget's packages are not installed.
     """
-    from peftviz.views.widget import Inspector
-
+    try:
+        from peftviz.views.widget import Inspector
+    except ImportError as error:
+        raise MissingDependencyError(
+            "The live widget needs anywidget, which is not installed.",
+            where=f"import of {error.name}" if error.name else "",
+            hint="pip install anywidget; without it, session.to_text() and session.timeline show the same.",
+        ) from error
     return Inspector(timeline=timeline, actions=actions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -37,8 +38,8 @@ def watch(model: torch.nn.Module, *, values: str = "sample", display: bool | Non
     Args:
         model: Any `torch.nn.Module`, with adapters or without.
         values: How tensor values are recorded, as for `peftviz.capture`.
-        display: Whether to display the widget at once. By default it is displayed in a notebook where the
-            widget's packages are installed.
+        display: Whether to display the session at once; by default in a notebook. Where the widget's packages
+            are not installed, it is displayed as static HTML and text.
 
     Returns:
         The session. As the last line of the cell that created it, it does not show the widget a second time.
@@ -232,14 +233,10 @@ class Session(views.Displayed):
         return self._inspector
 
     def _show(self, *, required: bool) -> None:
-        try:
-            inspector = self.inspector
-        except MissingDependencyError:
-            if required:
-                raise
-            return
+        if required:
+            _ = self.inspector
+        kernel.show(self)
         self._shown_in = kernel.current_cell()
-        kernel.show(inspector)
 
     def _refresh(self) -> None:
         if self._inspector is None:
@@ -253,12 +250,15 @@ class Session(views.Displayed):
         cell = kernel.current_cell()
         if cell is not None and cell == self._shown_in:
             return {"text/plain": repr(self)}  # the widget stands above already
-        if cell is not None:
-            try:
-                return self.inspector._repr_mimebundle_(include=include, exclude=exclude)
-            except MissingDependencyError:
-                pass
-        return super()._repr_mimebundle_(include=include, exclude=exclude)
+        left_out = {*(exclude or ()), views.WIDGET_TYPE}
+        bundle = dict(super()._repr_mimebundle_(include=include, exclude=left_out))
+        wanted = (not include or views.WIDGET_TYPE in include) and views.WIDGET_TYPE not in (exclude or ())
+        if cell is not None and wanted:
+            with contextlib.suppress(MissingDependencyError):
+                shown = self.inspector._repr_mimebundle_()
+                data = shown[0] if isinstance(shown, tuple) else shown
+                bundle[views.WIDGET_TYPE] = data[views.WIDGET_TYPE]
+        return bundle
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
