@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from peftviz.core.display import Displayed
+from peftviz.core.quantities import format_bytes
 
 MAX_LINES = 12
 """So many places are named one by one in the text of a plan before the rest is counted."""
@@ -118,16 +119,6 @@ class Freed:
         if len(self.alive) > MAX_LINES:
             lines.append(f"  ... and {len(self.alive) - MAX_LINES} more still alive")
         return lines
-
-
-def format_bytes(count: int) -> str:
-    """Bytes for a reader, as in `"1.5 MiB"`."""
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{int(size)} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def _names(names: tuple[str, ...]) -> str:
