@@ -32,7 +32,7 @@ class Activity:
     Attributes:
         before: Active adapters now, as the innermost handle says, or the layers where there is none.
         after: Active adapters afterwards.
-        enabled: Whether the tuner layers are enabled; wrappers that alone are disabled were switched off by PEFT
+        enabled: Whether the tuner layers are enabled, most of them at least; wrappers that alone are disabled were switched off by PEFT
             because the active adapter has no copy there.
         followers: Layers inside a wrapper (tokens): they follow it.
     """
@@ -50,7 +50,7 @@ class Activity:
 
 def read_activity(survey: Survey, names: Collection[str]) -> Activity:
     """Chooses the next active adapters: the remaining active ones, else the first left in config order."""
-    registered = survey.configs
+    registered = survey.living
     followers = {id(module): parent for parent, _, module, _ in survey.places if is_auxiliary_wrapper(type(parent))}
     reported: list[str] = []
     local: dict[str, None] = {}
@@ -73,7 +73,7 @@ def read_activity(survey: Survey, names: Collection[str]) -> Activity:
     after = [name for name in before if name not in names]
     if not after and len(before) > 0:
         after = [name for name in registered if name not in names][:1]
-    return Activity(tuple(before), tuple(after), not (disabled and all(disabled)), followers)
+    return Activity(tuple(before), tuple(after), 2 * sum(disabled) <= len(disabled) if disabled else True, followers)
 
 
 def active_of(module: torch.nn.Module) -> list[str]:
@@ -100,7 +100,13 @@ def available_on(wrapper: torch.nn.Module) -> list[str]:
 
 
 def switch(
-    survey: Survey, activity: Activity, names: frozenset[str], leaving: Collection[int], edits: Edits
+    survey: Survey,
+    activity: Activity,
+    names: frozenset[str],
+    leaving: Collection[int],
+    edits: Edits,
+    *,
+    align: bool = False,
 ) -> Iterator[tuple[Holder, tuple[str, ...], tuple[str, ...]]]:
     """Notes the edits that make the next adapters active.
 
@@ -110,17 +116,20 @@ def switch(
         names: Names that go.
         leaving: `id` of wrappers that are taken off; they need no edit.
         edits: Where to note it.
+        align: Bring everything in line, what the names did not touch too.
 
     Yields:
         The layer or wrapper, its active adapters before and after.
     """
-    moved = set(activity.before) != set(activity.after)
+    moved = align or set(activity.before) != set(activity.after)
     for holder in survey.holders:
         module, cls = holder.module, type(holder.module)
         slots = vars(module)
         if handle_kind(module) is not None:
             if ACTIVE_OF_HANDLE in slots:
-                _switch_handle(slots, activity, names, edits)
+                gone = names.union(as_list(slots[ACTIVE_OF_HANDLE])).difference(activity.after) if align else names
+                if _switch_handle(slots, activity, gone, edits):
+                    yield holder, tuple(as_list(slots[ACTIVE_OF_HANDLE])), activity.after
         elif id(module) in leaving or id(module) in activity.followers:
             continue
         elif is_auxiliary_wrapper(cls):
@@ -136,11 +145,17 @@ def switch(
             yield holder, tuple(before), tuple(now)
         elif is_tuner_layer(cls):
             before = active_of(module)
-            if names.isdisjoint(before):
-                continue
             now = [name for name in before if name not in names] or list(activity.after)
-            edits.set(slots, ACTIVE_OF_LAYER, _like(slots.get(ACTIVE_OF_LAYER), now))
-            yield holder, tuple(before), tuple(now)
+            if align:
+                _enable_like_the_others(slots, activity, edits)
+                stays = set(available_on(module)).difference(names)
+                if stays.intersection(before) != stays.intersection(activity.after):
+                    now = list(activity.after)
+            elif names.isdisjoint(before):
+                continue
+            if now != before:
+                edits.set(slots, ACTIVE_OF_LAYER, _like(slots.get(ACTIVE_OF_LAYER), now))
+                yield holder, tuple(before), tuple(now)
 
 
 def _followers(wrapper: torch.nn.Module, activity: Activity) -> list[torch.nn.Module]:
@@ -151,13 +166,18 @@ def _switched_off(wrapper: torch.nn.Module, activity: Activity) -> bool:
     return activity.enabled and bool(vars(wrapper).get(DISABLED_OF_LAYER))
 
 
-def _switch_handle(slots: dict[str, Any], activity: Activity, names: frozenset[str], edits: Edits) -> None:
+def _enable_like_the_others(slots: dict[str, Any], activity: Activity, edits: Edits) -> None:
+    if DISABLED_OF_LAYER in slots and bool(slots[DISABLED_OF_LAYER]) == activity.enabled:
+        edits.set(slots, DISABLED_OF_LAYER, not activity.enabled)
+
+
+def _switch_handle(slots: dict[str, Any], activity: Activity, names: frozenset[str], edits: Edits) -> bool:
     value = slots[ACTIVE_OF_HANDLE]
     noted = as_list(value)
     if names.isdisjoint(noted) and (activity.after or not noted):
-        return
+        return False
     now = [name for name in noted if name not in names] if activity.after else []
-    edits.set(slots, ACTIVE_OF_HANDLE, _like(value, now or list(activity.after)))
+    return edits.set(slots, ACTIVE_OF_HANDLE, _like(value, now or list(activity.after)))
 
 
 def _switch_wrapper(

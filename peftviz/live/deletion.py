@@ -232,8 +232,8 @@ def _prepare(model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None,
             where=f"{survey.kind} model {type(model).__name__}",
             hint=near_matches(str(adapter), known),
         )
-    registered = [name for name in survey.configs if name != adapter]
-    names = {adapter} if registered else set(known)  # with the last adapter go the leftovers of all others
+    others = [name for name in survey.living if name != adapter]
+    names = {adapter} if others else set(known)  # with the last adapter go the leftovers of all others
     prepared = prepare(survey, adapter, names, unwrap=unwrap, restored=flags_of_baseline(survey, baseline))
     if prepared.merged and merged == "refuse":
         places = [action.path for action in prepared.plan.actions if action.kind == "unmerge"]

@@ -58,7 +58,7 @@ def prepare(
     *,
     unwrap: bool,
     restored: dict[int, bool] | None = None,
-    everywhere: bool = False,
+    mend: bool = False,
 ) -> Prepared:
     """Works out everything a deletion does.
 
@@ -68,12 +68,12 @@ def prepare(
         names: Every name that goes.
         unwrap: Whether to take off wrappers that nobody needs any more.
         restored: `requires_grad` of base parameters by `id`, from a baseline; applied when the last adapter goes.
-        everywhere: Also take off wrappers that were empty before.
+        mend: Bring everything in line, not only what the names touch: empty wrappers, active adapters, flags.
     """
     wanted = frozenset(names)
     known = set(survey.names) | wanted
     configs = survey.configs
-    remaining = [name for name in configs if name not in wanted]
+    remaining = [name for name in survey.living if name not in wanted]
     is_last = not remaining
     activity = read_activity(survey, wanted)
     edits = Edits()
@@ -88,8 +88,11 @@ def prepare(
     ]
     prepared.doomed = list(_doomed(survey, wanted))
     trainable = any(tensor.requires_grad for _, tensor in prepared.doomed)
+    if mend:  # a copy that comes back trains when the rest of its adapter does
+        active = {(None, name) for name in activity.after}
+        trainable = any(parameter.requires_grad for parameter in trainable_parameters(survey, active))
     if unwrap:
-        prepared.leaving = empty_wrappers(survey, wanted, known, only_touched=not (is_last or everywhere))
+        prepared.leaving = empty_wrappers(survey, wanted, known, only_touched=not (is_last or mend))
 
     actions += [Action("remove", path, f"entry {name!r}") for path, name, _ in sweep_containers(survey, wanted, edits)]
     replacement = activity.after[0] if activity.after else None
@@ -103,7 +106,7 @@ def prepare(
     actions += [Action("detach", path, f"hook {hook}") for path, hook in sweep_hooks(survey, wanted, edits)]
 
     moved: set[tuple[int | None, str]] = {(None, name) for name in activity.arrived}
-    for holder, before, after in switch(survey, activity, wanted, prepared.leaving.keys(), edits):
+    for holder, before, after in switch(survey, activity, wanted, prepared.leaving.keys(), edits, align=mend):
         actions.append(
             Action("activate" if after else "deactivate", holder.path, f"{_words(before)} -> {_words(after)}")
         )
@@ -118,7 +121,7 @@ def prepare(
     actions += [Action("unwrap", path, f"{cls} comes off") for path, cls in done]
     correct_targets(survey, prepared.unwrapped, edits)
     _forget_configs(prepared, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
-    if is_last and restored:
+    if restored and (is_last or mend):
         _restore(prepared, restored, actions)
     actions += [
         Action("merge", chain_path_of(survey, module), f"{_words(tuple(others))} merged again")

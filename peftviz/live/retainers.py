@@ -5,125 +5,150 @@ from __future__ import annotations
 import gc
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
-MAX_FLOORS = 8
-MAX_OBJECTS = 400
+MAX_FLOORS = 7
+MAX_OBJECTS = 200
 MAX_HOLDERS = 3
 
 NOT_PYTHON = "no Python object: most likely the autograd graph of an output or loss that is still kept"
+UNNAMED = "an object that no variable names"
+
+_TRANSPARENT = (types.CellType, types.GeneratorType, type(iter([])), type(iter(())), type(iter({}.values())))
 
 
-def holders_of(tensor: torch.Tensor, *, ignore: Iterable[Any] = ()) -> tuple[str, ...]:
+def holders_of(tensor: torch.Tensor) -> tuple[str, ...]:
     """Names who holds a tensor, following references upwards until something with a name is met.
 
     Args:
         tensor: The tensor.
-        ignore: Objects of the caller's that hold it and do not count.
 
     Returns:
-        Up to three phrases such as ``"optimizer param_groups[0]"``, ``"a variable `copy`"`` or ``"IPython Out[12]"``.
+        Up to three phrases such as ``"AdamW param_groups[0]"``, ``"a variable `copy`"`` or ``"IPython Out[12]"``.
     """
-    found: list[str] = []
-    frames = _own_frames()
-    skipped = {id(item) for item in ignore} | {id(frame) for frame in frames}
-    seen = set(skipped) | {id(tensor)}
+    named = _named_objects()
+    found: dict[str, None] = dict.fromkeys(named.get(id(tensor), ()))
+    own = _own_frames()
+    seen = {id(tensor), id(named), *map(id, own)}
     floor: list[tuple[Any, str]] = [(tensor, "")]
-    named = _variables(frames)
+    seen.add(id(floor))
+    referred = False
     for _ in range(MAX_FLOORS):
         above: list[tuple[Any, str]] = []
-        for item, through in floor:
-            names = named.get(id(item), ())
-            found += [_through(name, through) for name in names]
-            if names:
+        seen.add(id(above))
+        through_of = {id(item): (item, through) for item, through in floor}
+        seen.update((id(through_of), *map(id, through_of.values()), *map(id, floor)))
+        items = [item for item, _ in floor]
+        referrers = gc.get_referrers(*items)  # one look at the heap for the whole floor
+        seen.update((id(items), id(referrers)))
+        for referrer in referrers:
+            if id(referrer) in seen or _is_own(referrer) or len(above) >= MAX_OBJECTS:
                 continue
-            for referrer in gc.get_referrers(item):
-                if id(referrer) in seen or referrer is floor or referrer is above or _is_own(referrer, frames):
-                    continue
-                seen.add(id(referrer))
-                above.append((referrer, _describe(referrer, item, through)))
-        found = list(dict.fromkeys(found))
-        if len(found) >= MAX_HOLDERS or not above or len(seen) > MAX_OBJECTS:
+            seen.add(id(referrer))
+            held = next((id(part) for part in gc.get_referents(referrer) if id(part) in through_of), None)
+            if held is None:
+                continue
+            referred = True
+            names, phrase = _describe(referrer, *through_of[held])
+            names = [*names, *(_through(name, phrase) for name in named.get(id(referrer), ()))]
+            found.update(dict.fromkeys(names))
+            if not names:
+                above.append((referrer, phrase))
+        del referrers
+        if len(found) >= MAX_HOLDERS or not above:
             break
-        finished = [(item, through) for item, through in above if through.startswith("!")]
-        found += [through[1:] for _, through in finished]
-        floor = [(item, through) for item, through in above if not through.startswith("!")]
-        del above
-    return tuple(dict.fromkeys(found))[:MAX_HOLDERS] or (NOT_PYTHON,)
+        floor = above
+    return tuple(found)[:MAX_HOLDERS] or ((UNNAMED,) if referred else (NOT_PYTHON,))
 
 
-def _describe(referrer: Any, item: Any, through: str) -> str:
-    """What a referrer adds to the phrase; a phrase that starts with `!` is complete."""
+def _describe(referrer: Any, item: Any, through: str) -> tuple[list[str], str]:
+    """Complete phrases for a referrer that has a name of its own, and what it adds to those of its holders."""
     if isinstance(referrer, types.TracebackType):
-        return "!a traceback"
+        return ["a traceback"], through
     if isinstance(referrer, types.FrameType):
-        names = [name for name, value in referrer.f_locals.items() if value is item]
-        function = referrer.f_code.co_name
-        where = "" if function == "<module>" else f" of {function}()"
-        return f"!{_through(f'a variable `{names[0]}`{where}' if names else f'the running function {function}()', through)}"
+        return [f"the running function {referrer.f_code.co_name}()"], through
+    if isinstance(referrer, types.ModuleType):
+        return [_through(f"module {referrer.__name__}", through)], through
     if isinstance(referrer, torch.optim.Optimizer):
-        return f"!{type(referrer).__name__} {through or 'state'}".strip()
-    if isinstance(referrer, dict) and "params" in referrer and "lr" in referrer:
-        return f"param_groups{_position(referrer)}"
+        return [f"{type(referrer).__name__} {through or 'state'}"], through
+    if isinstance(referrer, dict):
+        if "params" in referrer and "lr" in referrer:
+            return [], f"param_groups{_position(referrer)}"
+        if "__name__" in referrer and "__builtins__" in referrer:
+            names = [name for name, value in referrer.items() if value is item]
+            return [_through(f"a variable `{names[0]}` of {referrer['__name__']}", through)] if names else [], through
     if isinstance(referrer, torch.nn.Module):
-        return f"module {type(referrer).__name__}"
-    return through
+        return [], through or f"through a module {type(referrer).__name__}"
+    return [], through
 
 
 def _position(group: dict[str, Any]) -> str:
     for referrer in gc.get_referrers(group):
-        if isinstance(referrer, list) and len(referrer) < 1000:
+        if isinstance(referrer, list) and all(isinstance(item, dict) and "params" in item for item in referrer):
             for index, item in enumerate(referrer):
                 if item is group:
                     return f"[{index}]"
     return ""
 
 
-def _variables(frames: list[types.FrameType]) -> dict[int, list[str]]:
-    """Names of module-level variables, IPython results and errors by the `id` of what they hold."""
+def _named_objects() -> dict[int, list[str]]:
+    """What has a name of its own: variables, IPython results, the last error, by `id`."""
     named: dict[int, list[str]] = {}
-    for module_name in ("__main__", "builtins"):
-        module = sys.modules.get(module_name)
-        for name, value in list(vars(module).items()) if module is not None else ():
-            if name in ("In", "Out", "_ih", "_oh", "_dh") or name.startswith("__"):
-                continue
-            if name.startswith("_") and name[1:].isdigit():
-                continue
+    main = vars(sys.modules["__main__"]) if "__main__" in sys.modules else {}
+    for name, value in list(main.items()):
+        is_result = name.startswith("_") and name.lstrip("_i").isdigit()
+        if not (name.startswith("__") or name in ("In", "Out", "_ih", "_oh", "_dh") or is_result):
             named.setdefault(id(value), []).append(f"a variable `{name}`")
-    results = vars(sys.modules["__main__"]).get("Out") if "__main__" in sys.modules else None
+    results = main.get("Out")
     if isinstance(results, dict):
-        for number, value in results.items():
-            named[id(value)] = [f"IPython Out[{number}]"]
-    for name in ("last_exc", "last_value"):
+        for number, value in list(results.items()):
+            named.setdefault(id(value), []).insert(0, f"IPython Out[{number}]")
+    for name in ("last_exc", "last_value", "last_traceback"):
         error = getattr(sys, name, None)
         if error is not None:
             named.setdefault(id(error), []).append("the last traceback")
+    for frame in _frames():
+        local = frame.f_locals
+        where = f" of {frame.f_code.co_name}()"
+        for name, value in list(local.items()):
+            named.setdefault(id(value), []).append(f"a variable `{name}`{where}")
+        if type(local) is dict:
+            local.clear()  # before Python 3.13 a copy that the frame keeps: it must not hold anything itself
     return named
 
 
-def _through(name: str, through: str) -> str:
-    return f"{name} ({through})" if through else name
+def _frames() -> Iterator[types.FrameType]:
+    """The functions on the stacks of all threads, peftviz' own left out; module code has its variables in globals."""
+    for frame in sys._current_frames().values():
+        current: types.FrameType | None = frame
+        while current is not None:
+            if not _is_ours(current) and current.f_locals is not current.f_globals:
+                yield current
+            current = current.f_back
 
 
 def _own_frames() -> list[types.FrameType]:
-    """The frames of peftviz itself on the stack."""
-    frames: list[types.FrameType] = []
+    frames = []
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] == "peftviz":
+    while frame is not None and _is_ours(frame):
         frames.append(frame)
         frame = frame.f_back
     return frames
 
 
-def _is_own(referrer: Any, frames: list[types.FrameType]) -> bool:
+def _is_ours(frame: types.FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] == "peftviz"
+
+
+def _is_own(referrer: Any) -> bool:
+    """Whether a referrer is only how this search, or an iteration, looks at things."""
     if isinstance(referrer, types.FrameType):
-        return str(referrer.f_globals.get("__name__", "")).partition(".")[0] == "peftviz"
-    if isinstance(referrer, (list, tuple, dict)):
-        return any(referrer is value for frame in frames for value in frame.f_locals.values())
-    return isinstance(referrer, (types.CellType,)) or isinstance(referrer, _ITERATORS)
+        return _is_ours(referrer)
+    return isinstance(referrer, _TRANSPARENT)
 
 
-_ITERATORS: tuple[type, ...] = (type(iter([])), type(iter({}.values())), type(iter(())), types.GeneratorType)
+def _through(name: str, through: str) -> str:
+    return f"{name} ({through})" if through else name

@@ -166,6 +166,20 @@ class Survey:
         return list(found)
 
 
+    @property
+    def living(self) -> list[str]:
+        """Adapters that count: the registered ones in config order; without any registry, those with layer weights."""
+        if self.registries:
+            return list(self.configs)
+        followers = {id(module) for parent, _, module, _ in self.places if is_auxiliary_wrapper(type(parent))}
+        found: dict[str, None] = {}
+        for container in self.containers:
+            owner = container.owner
+            if owner is not None and is_tuner_layer(type(owner.module)) and id(owner.module) not in followers:
+                found.update(dict.fromkeys(keys_of(container.module)))
+        return list(found)
+
+
 def chain_path(chain: Chain) -> str:
     """Dotted path of a chain."""
     parts = []

@@ -22,6 +22,7 @@ import torch
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
     ACTIVE_OF_LAYER,
+    MERGED_OF_LAYER,
     NOT_ADAPTER_NAMES,
     is_config_class,
     is_peft_class,
@@ -35,8 +36,10 @@ NON_PERSISTENT = "_non_persistent_buffers_set"
 
 SLOTS = frozenset(vars(torch.nn.Module()))
 
-UNSEARCHED = SLOTS | NOT_ADAPTER_NAMES | {ACTIVE_OF_HANDLE, ACTIVE_OF_LAYER}
-"""Attributes that the walk through `vars` leaves out; activity and registries are read by their own rules."""
+BY_OWN_RULES = (ACTIVE_OF_HANDLE, ACTIVE_OF_LAYER, MERGED_OF_LAYER)
+
+UNSEARCHED = SLOTS | NOT_ADAPTER_NAMES | {*BY_OWN_RULES}
+"""Attributes that the walk through `vars` leaves out; activity, merging and registries are read by their own rules."""
 
 HOOK_SLOTS = ("_forward_hooks", "_forward_pre_hooks")
 HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
@@ -246,7 +249,7 @@ def find_traces(survey: Survey, names: Collection[str], known: Collection[str]) 
         traces += [f"{holder.path}.{attribute}" for attribute in sweep_state(holder, wanted, known, None, edits)]
         traces += [
             f"{holder.path}.{attribute}"
-            for attribute in (ACTIVE_OF_HANDLE, ACTIVE_OF_LAYER)
+            for attribute in BY_OWN_RULES
             if not wanted.isdisjoint(as_list(vars(holder.module).get(attribute)))
         ]
     traces += [f"{path}: hook {hook}" for path, hook in sweep_hooks(survey, names, edits)]

@@ -145,7 +145,7 @@ class Handle:
             self.model.add_adapter(config, adapter_name=name)
         self.names.append(name)
         for path, parameter in self.model.named_parameters():  # a trained copy differs from its original
-            if name in path.split(".") and ("modules_to_save" in path or "trainable_tokens" in path):
+            if f"modules_to_save.{name}." in path or f"trainable_tokens_delta.{name}" in path:
                 with torch.no_grad():
                     parameter += torch.rand(parameter.shape)
         self.model.eval()

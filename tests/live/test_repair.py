@@ -1,0 +1,140 @@
+"""`repair` mends what PEFT's own operations left behind."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+import weakref
+
+import pytest
+import torch
+from peft import get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from tests.live.zoo import CASES, WAYS, Handle, has_way, llama, lora, one_adapter, output, two_adapters
+from tests.oracle import compare, describe, differences, photograph
+
+from peftviz.auditing import audit
+from peftviz.live.capture import capture
+from peftviz.live.repair import repair
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def repairable(model: torch.nn.Module, baseline=None) -> list[str]:
+    return [f"{finding.rule} {finding.path}" for finding in audit(model, baseline=baseline) if finding.repairable]
+
+
+@pytest.mark.parametrize(("case", "way"), [(case, way) for case in CASES for way in WAYS if has_way(case, way)])
+def test_a_healthy_model_is_left_as_it_is(case: str, way: str) -> None:
+    handle = two_adapters(case, way)
+    before = photograph(handle.model)
+    report = repair(handle.model)
+    assert report.actions == ()
+    assert not report.diff
+    assert photograph(handle.model) == before
+
+
+def delete_layer_by_layer(model: torch.nn.Module, name: str) -> None:
+    """The idiom that leaves copies behind on every version."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer) and name in getattr(module, "lora_A", {}):
+            module.delete_adapter(name)
+    model.peft_config.pop(name)
+
+
+def test_a_leftover_head_goes_and_is_freed() -> None:
+    handle = two_adapters("heads", "peft")
+    delete_layer_by_layer(handle.model, "b")
+    copy = weakref.ref(handle.model.base_model.model.lm_head.modules_to_save["b"].weight)
+    assert any(finding.startswith("PV101") for finding in repairable(handle.model))
+    report = repair(handle.model)
+    assert copy() is None
+    assert report.freed.bytes == 32 * 16 * 4
+    assert report.freed.alive == ()
+    assert repairable(report.model) == []
+    assert differences(report.model, one_adapter("heads", "peft").model) == []
+
+
+def test_the_classic_leftover_of_pefts_own_deletion() -> None:
+    """Huggingface/peft#2381: until 0.15.2 the copy of the head survives `delete_adapter`."""
+    handle = two_adapters("heads", "peft")
+    wrapper = handle.model.base_model.model.lm_head
+    copy = weakref.ref(wrapper.modules_to_save["b"].weight)
+    handle.model.delete_adapter("b")
+    gc.collect()
+    survived = copy() is not None
+    assert survived == ("b" in wrapper.modules_to_save)
+    report = repair(handle.model)
+    assert copy() is None
+    assert survived == (report.freed.bytes > 0)
+    assert differences(report.model, one_adapter("heads", "peft").model) == []
+
+
+@pytest.mark.parametrize("case", ["linear", "heads", "dora", "tied", "net-heads"])
+def test_wrappers_that_peft_leaves_after_the_last_deletion_come_off(case: str) -> None:
+    base = CASES[case].build()
+    baseline = capture(base)
+    before = describe(base)
+    handle = Handle("peft", base)
+    handle.add("a", CASES[case].first(), seed=1)
+    handle.model.delete_adapter("a")
+    report = repair(handle.model, baseline=baseline)
+    assert report.model is base
+    assert list(compare(before, describe(base))) == []
+    assert repairable(base, baseline) == []
+
+
+def test_a_fallback_whose_head_stayed_off_is_switched_on() -> None:
+    """Huggingface/peft#3716: the fallback's copy of the head stays inactive and frozen."""
+    handle = two_adapters("head-on-first", "peft")
+    handle.activate("b")
+    handle.model.delete_adapter("b")
+    report = repair(handle.model)
+    expected = one_adapter("head-on-first", "peft").model
+    assert torch.equal(output(report.model), output(expected))
+    assert repairable(report.model) == []
+    assert report.model.base_model.model.lm_head.modules_to_save["a"].weight.requires_grad
+
+
+def test_a_ghost_of_a_failed_add_goes() -> None:
+    model = get_peft_model(llama(), lora(("q_proj",)), adapter_name="a")
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            options = dict(r=2, lora_alpha=2, lora_dropout=0.0, init_lora_weights=True, use_rslora=False)
+            try:
+                module.update_layer("ghost", config=lora(("q_proj",)), **options)
+            except TypeError:
+                module.update_layer("ghost", **options)
+    assert any(finding.startswith("PV103") for finding in repairable(model))
+    report = repair(model)
+    assert repairable(report.model) == []
+    assert not any("ghost" in path for path, _ in report.model.named_parameters())
+
+
+def test_a_model_without_adapters_has_nothing_to_repair() -> None:
+    model = llama()
+    report = repair(model)
+    assert report.model is model
+    assert report.actions == ()
+    assert str(report) == "Nothing to repair"
+
+
+def test_a_stale_handle_is_brought_in_line() -> None:
+    handle = two_adapters("linear", "peft")
+    handle.model.active_adapter = "gone"
+    assert repairable(handle.model)
+    repair(handle.model)
+    assert handle.model.active_adapter == "a"
+    assert repairable(handle.model) == []
+
+
+def test_an_adapter_lost_while_merged_is_said() -> None:
+    handle = two_adapters("linear", "peft")
+    handle.model.merge_adapter(["b"])
+    for module in handle.model.modules():
+        if isinstance(module, BaseTunerLayer):
+            del module.lora_A["b"], module.lora_B["b"], module.lora_dropout["b"]
+    handle.model.peft_config.pop("b")
+    with warnings.catch_warnings():
+        report = repair(handle.model)
+    assert "deleted while merged" in report.warnings[0]
