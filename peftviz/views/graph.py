@@ -13,7 +13,7 @@ from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import Diff
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray
-from peftviz.errors import LookupFailure, MissingDependencyError, near_matches
+from peftviz.errors import LookupFailure, MissingDependencyError
 from peftviz.views.cells import Line, Lines
 from peftviz.views.escaping import dot_html, visible
 from peftviz.views.formatting import format_bytes, plural
@@ -195,11 +195,16 @@ def _row(diff: Diff, table: ViewTable, path: str) -> int:
         module = snapshot.find_module(path)
         if module is not None:
             return int(np.flatnonzero((rows == module) & (table.kind == RowKind.MODULE))[0])
-    known = [*diff.after.module_paths(), *diff.before.module_paths()]
+    hints = []
+    for snapshot in (diff.after, diff.before):
+        try:
+            snapshot.module(path)
+        except LookupFailure as failure:
+            hints.append(failure.hint)
     raise LookupFailure(
         f"Neither snapshot of the diff has a module {path!r}.",
         where="Diff.graph(path)",
-        hint=near_matches(path, dict.fromkeys(known)),
+        hint=next((hint for hint in hints if "mean" in hint), hints[0]),
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Container
 from typing import Any
 
 from peftviz.core.plan import DeletionPlan
-from peftviz.views.static_html import static_html
-from peftviz.views.subjects import as_timeline
-from peftviz.views.text import to_text
+from peftviz.views.static_html import page_html
+from peftviz.views.subjects import as_timeline, document
+from peftviz.views.text import page_text
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -31,11 +31,12 @@ def mimebundle(
     def wanted(kind: str) -> bool:
         return (not include or kind in include) and (not exclude or kind not in exclude)
 
+    page = document(obj)
     bundle: dict[str, Any] = {}
     if wanted("text/plain"):
-        bundle["text/plain"] = to_text(obj)
+        bundle["text/plain"] = page_text(page)
     if wanted("text/html"):
-        bundle["text/html"] = static_html(obj)
+        bundle["text/html"] = page_html(page)
     if wanted(WIDGET) and _in_kernel():
         view = _widget_view(obj)
         if view is not None:

@@ -44,7 +44,12 @@ _CODE = "font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monos
 
 def static_html(obj: Any) -> str:
     """The piece of HTML for any object that peftviz shows; the same object gives the same characters."""
-    return "".join(_page(document(obj)))
+    return page_html(document(obj))
+
+
+def page_html(page: Document) -> str:
+    """The piece of HTML for a document; see `static_html`."""
+    return "".join(_page(page))
 
 
 def _page(page: Document) -> Iterator[str]:

@@ -26,7 +26,12 @@ def to_text(obj: Any, *, width: int = 100) -> str:
         obj: A snapshot, diff, audit, plan, report, step, timeline or session.
         width: Columns at most, at least 60; given, never measured.
     """
-    return "\n".join(line.rstrip() for line in _document_lines(document(obj), max(width, 60)))
+    return page_text(document(obj), width=width)
+
+
+def page_text(page: Document, *, width: int = 100) -> str:
+    """Draws a document as text; see `to_text`."""
+    return "\n".join(line.rstrip() for line in _document_lines(page, max(width, 60)))
 
 
 def _document_lines(page: Document, width: int) -> Iterator[str]:
