@@ -6,11 +6,13 @@ import gzip
 import json
 import math
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from peftviz.core.rules import RULES
 from peftviz.views.folding import find_runs
 from peftviz.views.table import ViewTable
 from peftviz.views.unify import subtree_ends
@@ -27,6 +29,7 @@ _COLUMNS = (
     "device_before", "device_after", "trainable_before", "trainable_after",
     "bytes_before", "bytes_after", "numel_before", "numel_after",
 )  # fmt: skip
+_TITLES = {rule.code: rule.title for rule in RULES}
 _NAMES = {"uint8": "u1", "uint16": "u2", "uint32": "u4", "float64": "f8"}
 
 
@@ -64,7 +67,7 @@ def encode(table: ViewTable) -> bytes:
         "columns": entries,
         "strings": list(table.strings),
         "summary": table.summary,
-        "findings": table.findings,
+        "findings": [_titled(finding) for finding in table.findings],
         "changes": table.changes,
         "roles": table.roles,
         "details": table.details,
@@ -73,6 +76,11 @@ def encode(table: ViewTable) -> bytes:
     text = json.dumps(_finite(header), ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode("ascii")
     text += b" " * (-(_HEAD.size + len(text)) % _ALIGN)
     return gzip.compress(b"".join([_HEAD.pack(MAGIC, len(text)), text, *chunks]), _FAST, mtime=0)
+
+
+def _titled(finding: Mapping[str, Any]) -> dict[str, Any]:
+    title = _TITLES.get(finding["rule"])
+    return {**finding, "title": title} if title else dict(finding)
 
 
 def _packed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

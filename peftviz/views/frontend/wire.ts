@@ -2,6 +2,7 @@
 
 export interface Finding {
   rule: string;
+  title?: string;
   severity: string;
   path: string;
   adapter: string | null;

@@ -1,0 +1,24 @@
+/** The list of findings: a click selects the row. */
+
+import { element } from "./dom.ts";
+import { visible } from "./format.ts";
+import { SEVERITY, say } from "./messages.ts";
+import type { Finding } from "./wire.ts";
+
+export function findingsList(findings: readonly Finding[], select: (finding: Finding) => void): HTMLElement {
+  if (!findings.length) return element("p", { class: "nothing good" }, `✓ ${say.noFindings}`);
+  const list = element("ul", { class: "findings", "aria-label": say.tabs.findings });
+  for (const finding of findings) {
+    const [symbol, word] = SEVERITY[finding.severity] ?? SEVERITY.info;
+    const more = finding.rows_total > 1 ? say.rowsConcerned(finding.rows_total) : "";
+    const item = element(
+      "button", { type: "button", class: `finding ${finding.severity}` },
+      element("span", { class: "rule" }, `${symbol} ${finding.rule} ${word}`),
+      element("span", { class: "message" }, visible(finding.message, 600)),
+      element("span", { class: "place" }, element("code", {}, visible(finding.path) || "(model)"), more && ` · ${more}`),
+    );
+    item.addEventListener("click", () => select(finding));
+    list.append(element("li", {}, item));
+  }
+  return list;
+}

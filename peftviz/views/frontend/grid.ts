@@ -1,0 +1,236 @@
+/** A virtualised ARIA treegrid: only the rows in view exist as elements, and they are used again while scrolling. */
+
+import { element } from "./dom.ts";
+
+export const ROW_HEIGHT = 26;
+/** Browsers stop at about 33.5 million pixels; past this height the scroll position is scaled. */
+const MAX_HEIGHT = 30_000_000;
+const SPARE = 4;
+
+export interface GridColumn {
+  key: string;
+  title: string;
+  /** A track of `grid-template-columns`. */
+  width: string;
+  end?: boolean;
+  sortable?: boolean;
+}
+
+/** What the grid shows and whom it tells. Places count the shown rows from 0. */
+export interface GridSource {
+  label: string;
+  role: "treegrid" | "grid";
+  columns: readonly GridColumn[];
+  count(): number;
+  fill(row: HTMLElement, cells: readonly HTMLElement[], place: number): void;
+  /** Keys that the grid itself does not know. */
+  key(event: KeyboardEvent, place: number): boolean;
+  select(place: number): void;
+  toggle?(place: number): void;
+  sort?(key: string): void;
+  empty(): string;
+}
+
+export class Grid {
+  readonly root: HTMLElement;
+  private readonly head: HTMLElement;
+  private readonly scroller: HTMLElement;
+  private readonly spacer: HTMLElement;
+  private readonly layer: HTMLElement;
+  private readonly nothing: HTMLElement;
+  private readonly observer: ResizeObserver;
+  private pool: { row: HTMLElement; cells: HTMLElement[]; place: number }[] = [];
+  private top = 0;
+  private expected = -1;
+  private height = 0;
+  private frame = 0;
+  active = 0;
+  selected = -1;
+  private source: GridSource;
+
+  constructor(source: GridSource) {
+    this.source = source;
+    this.head = element("div", { class: "row head", role: "row" });
+    this.layer = element("div", { class: "layer", role: "rowgroup" });
+    this.spacer = element("div", { class: "spacer", role: "presentation" }, this.layer);
+    this.nothing = element("p", { class: "nothing" });
+    this.scroller = element("div", { class: "scroller", role: "presentation" }, this.spacer, this.nothing);
+    this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.head), this.scroller);
+    this.scroller.tabIndex = -1;
+    this.scroller.addEventListener("scroll", () => this.scrolled());
+    this.scroller.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    this.layer.addEventListener("click", (event) => this.click(event));
+    this.observer = new ResizeObserver(() => {
+      // A theme switch hides the view for a moment: a height of 0 says nothing.
+      if (this.scroller.clientHeight > 0 && this.scroller.clientHeight !== this.height) {
+        this.height = this.scroller.clientHeight;
+        this.refresh();
+      }
+    });
+    this.observer.observe(this.scroller);
+    this.setSource(source);
+  }
+
+  /** Takes other columns or other rows. */
+  setSource(source: GridSource): void {
+    this.source = source;
+    this.root.setAttribute("role", source.role);
+    this.root.setAttribute("aria-label", source.label);
+    this.root.style.setProperty("--tracks", source.columns.map((column) => column.width).join(" "));
+    this.root.setAttribute("aria-colcount", String(source.columns.length));
+    this.head.replaceChildren(
+      ...source.columns.map((column) => {
+        const cell = element("div", { role: "columnheader", class: `cell ${column.key}${column.end ? " end" : ""}` }, column.title);
+        if (column.sortable) {
+          cell.classList.add("sortable");
+          cell.addEventListener("click", () => this.source.sort?.(column.key));
+        }
+        return cell;
+      }),
+    );
+    this.pool = [];
+    this.layer.replaceChildren();
+    this.refresh();
+  }
+
+  showSort(key: string, down: boolean): void {
+    this.source.columns.forEach((column, index) => {
+      const cell = this.head.children[index];
+      if (column.sortable) cell.setAttribute("aria-sort", column.key !== key ? "none" : down ? "descending" : "ascending");
+    });
+  }
+
+  /** Draws again after the rows changed. */
+  refresh(): void {
+    const count = this.source.count();
+    this.root.setAttribute("aria-rowcount", String(count + 1));
+    this.spacer.style.height = `${Math.min(count * ROW_HEIGHT, MAX_HEIGHT)}px`;
+    this.active = Math.max(0, Math.min(this.active, count - 1));
+    this.nothing.textContent = count ? "" : this.source.empty();
+    this.nothing.hidden = count > 0;
+    this.top = Math.max(0, Math.min(this.top, count * ROW_HEIGHT - this.height));
+    for (const item of this.pool) item.place = -1;
+    this.draw();
+  }
+
+  /** Makes a row the one that the keyboard is on. */
+  go(place: number, focus: boolean): void {
+    const count = this.source.count();
+    if (!count) return;
+    this.active = Math.max(0, Math.min(place, count - 1));
+    const start = this.active * ROW_HEIGHT;
+    if (start < this.top) this.scrollTo(start);
+    else if (start + ROW_HEIGHT > this.top + this.height) this.scrollTo(start + ROW_HEIGHT - this.height);
+    this.draw();
+    if (focus) this.element(this.active)?.focus({ preventScroll: true });
+  }
+
+  select(place: number): void {
+    this.selected = place;
+    this.draw();
+  }
+
+  destroy(): void {
+    this.observer.disconnect();
+    cancelAnimationFrame(this.frame);
+  }
+
+  private get scale(): number {
+    const real = this.source.count() * ROW_HEIGHT;
+    return real > MAX_HEIGHT ? (real - this.height) / (MAX_HEIGHT - this.height) : 1;
+  }
+
+  private scrollTo(top: number): void {
+    this.top = Math.max(0, Math.min(top, this.source.count() * ROW_HEIGHT - this.height));
+    this.scroller.scrollTop = this.top / this.scale;
+    this.expected = this.scroller.scrollTop;
+  }
+
+  private scrolled(): void {
+    const now = this.scroller.scrollTop;
+    if (Math.abs(now - this.expected) > 0.5) this.top = now * this.scale; // moved by the reader, not by us
+    this.expected = now;
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => this.draw());
+  }
+
+  private wheel(event: WheelEvent): void {
+    if (this.scale === 1 || !event.deltaY) return;
+    event.preventDefault(); // one notch stays a few rows, however many rows there are
+    this.scrollTo(this.top + event.deltaY * (event.deltaMode === 1 ? ROW_HEIGHT : 1));
+    this.draw();
+  }
+
+  private element(place: number): HTMLElement | undefined {
+    return this.pool.find((item) => item.place === place)?.row;
+  }
+
+  private draw(): void {
+    const count = this.source.count();
+    const first = Math.max(0, Math.floor(this.top / ROW_HEIGHT) - SPARE);
+    const last = Math.min(count, Math.ceil((this.top + this.height) / ROW_HEIGHT) + SPARE);
+    const size = Math.ceil(this.height / ROW_HEIGHT) + 2 * SPARE + 1;
+    while (this.pool.length < size) this.pool.push(this.makeRow());
+    // A row keeps its element while it stays in view, and with it the focus.
+    const length = this.pool.length;
+    let lost = false;
+    for (let slot = 0; slot < length; slot++) {
+      const item = this.pool[slot];
+      const place = first + ((((slot - first) % length) + length) % length);
+      if (place >= last) {
+        lost ||= item.row.matches(":focus");
+        item.row.hidden = true;
+        item.place = -1;
+        continue;
+      }
+      const offset = place * ROW_HEIGHT - this.top;
+      item.row.style.transform = `translateY(${offset}px)`;
+      if (item.place !== place) {
+        lost ||= item.place >= 0 && item.row.matches(":focus");
+        item.place = place;
+        item.row.hidden = false;
+        item.row.setAttribute("aria-rowindex", String(place + 2));
+        this.source.fill(item.row, item.cells, place);
+      }
+      item.row.tabIndex = place === this.active ? 0 : -1;
+      item.row.setAttribute("aria-selected", String(place === this.selected));
+    }
+    if (lost) this.root.focus({ preventScroll: true });
+    this.root.tabIndex = this.element(this.active) ? -1 : 0;
+  }
+
+  private makeRow(): { row: HTMLElement; cells: HTMLElement[]; place: number } {
+    const cells = this.source.columns.map((column, index) =>
+      element("div", { role: index ? "gridcell" : "rowheader", class: `cell ${column.key}${column.end ? " end" : ""}` }),
+    );
+    const row = element("div", { class: "row", role: "row" }, ...cells);
+    row.hidden = true;
+    this.layer.append(row);
+    return { row, cells, place: -1 };
+  }
+
+  private click(event: MouseEvent): void {
+    const target = event.target as HTMLElement;
+    const item = this.pool.find(({ row }) => row.contains(target));
+    if (!item || item.place < 0) return;
+    const place = item.place;
+    this.go(place, true);
+    if (target.closest(".twisty")) this.source.toggle?.(place);
+    else this.source.select(place);
+  }
+
+  private key(event: KeyboardEvent): void {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const page = Math.max(1, Math.floor(this.height / ROW_HEIGHT) - 1);
+    const moves: Record<string, number> = {
+      ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page,
+      Home: 0, End: this.source.count() - 1,
+    };
+    if (event.key in moves) this.go(moves[event.key], true);
+    else if (event.key === "Enter" || event.key === " ") this.source.select(this.active);
+    else if (!this.source.key(event, this.active)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

@@ -1,0 +1,35 @@
+/** The summary line: what this is, how it changed, and whether something is left over. */
+
+import { button, element } from "./dom.ts";
+import { formatBytes, formatCount, formatDelta, formatPair, visible } from "./format.ts";
+import type { View } from "./kernel.ts";
+import { say } from "./messages.ts";
+import type { Table } from "./wire.ts";
+
+export function fillHeader(header: HTMLElement, { summary, findings }: Table, view: View, steps: number, showFindings: () => void): void {
+  const where = steps ? say.stepOf(view.index, steps - 1) : visible(view.title);
+  const subtitle = [visible(summary.subtitle), where].filter(Boolean).join(" · ");
+  const facts = element("dl", {});
+  for (const key of ["modules", "parameters", "trainable", "bytes"] as const) {
+    const bytes = key === "bytes";
+    const format = bytes ? formatBytes : formatCount;
+    const [before, after] = summary[key];
+    const text = summary.single ? format(after) : formatPair(format(before), format(after));
+    const delta = summary.single ? "" : formatDelta(before, after, bytes);
+    facts.append(
+      element("div", {}, element("dt", {}, say.summary[bytes ? "memory" : key]), element("dd", {}, text, delta && element("span", { class: "delta" }, ` ${delta}`))),
+    );
+  }
+  header.replaceChildren(
+    element("div", { class: "title" }, element("h1", {}, visible(summary.title)), element("p", {}, subtitle)),
+    facts, verdict(),
+  );
+
+  function verdict(): HTMLElement {
+    const severe = findings.filter((finding) => finding.severity !== "info").length;
+    if (!severe) return element("span", { class: "verdict good", role: "status" }, say.clean);
+    const left = findings.filter((finding) => finding.rule.startsWith("PV1")).length;
+    const size = summary.leftover_bytes ? ` · ${formatBytes(summary.leftover_bytes)}` : "";
+    return button(`◆ ${left ? say.leftovers(left) : say.finding(severe)}${size}`, "verdict bad", showFindings);
+  }
+}

@@ -1,0 +1,93 @@
+/** The one ES module: `render` for anywidget, and the start of an exported page. */
+
+import { App, type Outside } from "./app.ts";
+import type { PlanDialog, Task } from "./dialog.ts";
+import { type HostModel, Kernel, type Plan, type StepEntry, type View } from "./kernel.ts";
+import { say } from "./messages.ts";
+import { mount } from "./mount.ts";
+import { startPage } from "./page.ts";
+import { type Table, read } from "./wire.ts";
+
+const REMEMBERED = 12;
+
+function render({ model, el }: { model: HostModel; el: HTMLElement }): () => void {
+  const kernel = new Kernel(model);
+  const noKernel = { what: say.noKernel, where: "", hint: say.noKernelHint };
+  const can = (model.get("_offers") ?? []) as string[];
+  const states = new Map<string, Table>();
+  let turn = 0;
+
+  const steps = (): StepEntry[] => (model.get("_steps") ?? []) as StepEntry[];
+  const outside: Outside = {
+    jump: (index, base) => void jump(index, base),
+    remove: can.includes("delete") && can.includes("plan") ? (dialog, adapter) => act(dialog, say.planFor(adapter), say.apply, { do: "delete", adapter }) : undefined,
+    repair: can.includes("repair") ? (dialog) => act(dialog, say.planRepair, say.applyRepair, { do: "repair" }) : undefined,
+    capture: can.includes("capture") ? () => void kernel.ask({ ask: "capture" }, noKernel).catch((error) => app.fail(error)) : undefined,
+  };
+  const app = new App(outside);
+  const unmount = mount(el, app, false);
+
+  function act(dialog: PlanDialog, title: string, confirm: string, what: Record<string, unknown>): void {
+    const task: Task = {
+      title,
+      confirm,
+      plan: async () => (await kernel.ask({ ask: "plan", ...what }, noKernel)).content as unknown as Plan,
+      apply: async (token) => (await kernel.ask({ ask: "apply", token }, noKernel)).content.lines as string[],
+    };
+    void dialog.run(task);
+  }
+
+  async function jump(index: number, base: number): Promise<void> {
+    const mine = ++turn;
+    const key = `${index} ${base}`;
+    try {
+      let table = states.get(key);
+      let view: View = { index, base, title: steps()[index]?.label ?? "", lines: [] };
+      if (!table) {
+        const { content, buffers } = await kernel.ask({ ask: "state", index, base }, noKernel);
+        view = content.view as View;
+        table = await read(buffers[0]);
+        remember(key, table);
+      }
+      if (mine === turn) app.show(table, steps(), view);
+    } catch (error) {
+      if (mine === turn) app.fail(error);
+    }
+  }
+
+  async function current(): Promise<void> {
+    const mine = ++turn;
+    const view = model.get("_shown") as View;
+    const packed = model.get("_table") as DataView | null;
+    if (!packed || !packed.byteLength) return;
+    try {
+      const table = await read(packed);
+      remember(`${view.index} ${view.base}`, table);
+      if (mine === turn) app.show(table, steps(), view);
+    } catch {
+      if (mine === turn) app.fail({ what: say.damaged, where: "", hint: say.damagedHint });
+    }
+  }
+
+  function remember(key: string, table: Table): void {
+    if (!steps().length) return;
+    states.delete(key);
+    states.set(key, table);
+    if (states.size > REMEMBERED) states.delete(states.keys().next().value!);
+  }
+
+  const changed = (): void => void current();
+  model.on("change:_table", changed as never);
+  model.on("change:_steps", changed as never);
+  void current();
+  return () => {
+    model.off("change:_table", changed as never);
+    model.off("change:_steps", changed as never);
+    kernel.close();
+    unmount();
+  };
+}
+
+void startPage();
+
+export default { render };

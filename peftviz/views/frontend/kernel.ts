@@ -1,0 +1,92 @@
+/** Requests to the kernel: each has an id and gets one answer, or an error in three parts. */
+
+export interface Failure {
+  what: string;
+  where: string;
+  hint: string;
+}
+
+export interface Plan {
+  token: number;
+  lines: string[];
+}
+
+export interface StepEntry {
+  label: string;
+  notes: string[];
+  mark: string;
+  error: string | null;
+  warnings: string[];
+}
+
+export interface View {
+  index: number;
+  base: number;
+  title: string;
+  lines: string[];
+}
+
+/** What anywidget hands over; an exported page has none of it. */
+export interface HostModel {
+  get(name: string): unknown;
+  on(event: string, call: (...values: never[]) => void): void;
+  off(event: string, call: (...values: never[]) => void): void;
+  send(content: unknown): void;
+}
+
+export interface Answer {
+  content: Record<string, unknown>;
+  buffers: DataView[];
+}
+
+interface Pending {
+  resolve(answer: Answer): void;
+  reject(failure: Failure): void;
+}
+
+export class RequestError extends Error {
+  readonly failure: Failure;
+  constructor(failure: Failure) {
+    super(failure.what);
+    this.failure = failure;
+  }
+}
+
+export class Kernel {
+  private readonly model: HostModel;
+  private readonly pending = new Map<string, Pending>();
+  private readonly prefix = Math.random().toString(36).slice(2); // views of one widget share its messages
+  private count = 0;
+  private readonly listen = (content: Record<string, unknown>, buffers: DataView[]): void => this.answer(content, buffers ?? []);
+
+  constructor(model: HostModel) {
+    this.model = model;
+    model.on("msg:custom", this.listen as never);
+  }
+
+  ask(request: Record<string, unknown>, noKernel: Failure): Promise<Answer> {
+    const id = `${this.prefix}-${++this.count}`;
+    return new Promise((resolve, reject) => {
+      this.pending.set(id, { resolve, reject: (failure) => reject(new RequestError(failure)) });
+      try {
+        this.model.send({ id, ...request });
+      } catch {
+        this.pending.delete(id);
+        reject(new RequestError(noKernel));
+      }
+    });
+  }
+
+  close(): void {
+    this.model.off("msg:custom", this.listen as never);
+    this.pending.clear();
+  }
+
+  private answer(content: Record<string, unknown>, buffers: DataView[]): void {
+    const waiting = this.pending.get(String(content.id));
+    if (!waiting) return;
+    this.pending.delete(String(content.id));
+    if (content.error) waiting.reject(content.error as Failure);
+    else waiting.resolve({ content, buffers });
+  }
+}

@@ -1,0 +1,107 @@
+"""One self-contained page: the widget's own module with the data inside, under a policy that allows nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+from peftviz.core.timeline import Timeline
+from peftviz.errors import PeftvizError
+from peftviz.views.escaping import html_text
+from peftviz.views.steps import state_table, step_entries
+from peftviz.views.subjects import document
+from peftviz.views.table import ViewTable
+from peftviz.views.text import to_text
+from peftviz.views.wire import encode
+
+_BUNDLE = Path(__file__).parent / "static" / "inspector.js"
+_STYLE = (
+    "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;background:light-dark(#fff,#111418);"
+    "color:light-dark(#16181d,#eceff3)}pre{white-space:pre-wrap}"
+)
+
+
+def to_html(obj: Any, path: str | Path | None = None) -> str:
+    """Makes one HTML page of any object that peftviz shows; the same object gives the same page.
+
+    The page works from `file://` and offline, and asks nothing of anyone. Without JavaScript it shows plain text.
+
+    Args:
+        obj: A snapshot, diff, audit, report, step, timeline or session.
+        path: Where to write the page, if anywhere.
+
+    Returns:
+        The page.
+
+    Raises:
+        PeftvizError: The object is none that peftviz shows, or the file cannot be written.
+    """
+    title, steps, views, tables = _content(obj)
+    page = _page(title, {"steps": steps, "views": views, "start": len(views) - 1}, tables, to_text(obj))
+    if path is not None:
+        try:
+            Path(path).write_text(page, encoding="utf-8", newline="\n")
+        except OSError as error:
+            hint = "Give a path in a folder that exists and may be written."
+            raise PeftvizError("The page cannot be written.", where=str(path), hint=hint) from error
+    return page
+
+
+def _content(obj: Any) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]], list[ViewTable]]:
+    timeline = obj if isinstance(obj, Timeline) else getattr(obj, "timeline", None)
+    if isinstance(timeline, Timeline):
+        # Times differ from run to run; a page of the same steps is the same page.
+        steps = [
+            {**entry, "notes": [note for note in entry["notes"] if not note.endswith(" s")]}
+            for entry in step_entries(timeline)
+        ]
+        pairs = [(index, max(0, index - 1)) for index in range(len(timeline) + 1)]
+        pairs[:0] = [(index, 0) for index in range(2, len(timeline) + 1)]
+        views = [_view(index, base, steps[index]["label"], ()) for index, base in pairs]
+        return document(timeline).title, steps, views, [state_table(timeline, *pair) for pair in pairs]
+    shown = document(obj)
+    tables = [] if shown.table is None else [shown.table]
+    return shown.title, [], [_view(0, 0, shown.title, shown.lines[1:]) for _ in tables], tables
+
+
+def _view(index: int, base: int, title: str, lines: tuple[str, ...]) -> dict[str, Any]:
+    return {"index": index, "base": base, "title": title, "lines": list(lines)}
+
+
+def _page(title: str, data: dict[str, Any], tables: list[ViewTable], text: str) -> str:
+    # ASCII only, and `<` escaped: no name can end the element that it stands in.
+    steps = json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
+    script = _BUNDLE.read_text(encoding="utf-8") if tables else ""
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(_STYLE)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    body = f"<pre>{html.escape(text)}</pre>"
+    parts = [
+        "<!doctype html>",
+        '<html lang="en" data-peftviz="page">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{html_text(title)} · peftviz</title>",
+        f"<style>{_STYLE}</style>",
+        "</head>",
+        "<body>",
+        f'<div id="peftviz-page">{body}</div>',
+        f'<script type="application/json" id="peftviz-steps">{steps}</script>',
+    ]
+    for number, table in enumerate(tables):
+        packed = base64.b64encode(encode(table)).decode("ascii")
+        parts.append(f'<script type="text/plain" id="peftviz-table-{number}">{packed}</script>')
+    if tables:
+        parts.append(f'<script type="module">{script}</script>')
+    return "\n".join([*parts, "</body>", "</html>", ""])
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
