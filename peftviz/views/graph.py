@@ -195,17 +195,20 @@ def _row(diff: Diff, table: ViewTable, path: str) -> int:
         module = snapshot.find_module(path)
         if module is not None:
             return int(np.flatnonzero((rows == module) & (table.kind == RowKind.MODULE))[0])
-    hints = []
-    for snapshot in (diff.after, diff.before):
-        try:
-            snapshot.module(path)
-        except LookupFailure as failure:
-            hints.append(failure.hint)
+    hints = [_hint(snapshot, path) for snapshot in (diff.after, diff.before)]
     raise LookupFailure(
         f"Neither snapshot of the diff has a module {path!r}.",
         where="Diff.graph(path)",
         hint=next((hint for hint in hints if "mean" in hint), hints[0]),
     )
+
+
+def _hint(snapshot: Snapshot, path: str) -> str:
+    try:
+        snapshot.module(path)
+    except LookupFailure as failure:
+        return failure.hint
+    return ""
 
 
 def _state(table: ViewTable, half: _Half, lines: Mapping[int, Line], side: str) -> str:
