@@ -5,7 +5,6 @@ Why the code of a function and not its name: `docs/decisions/interception.md`.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import threading
@@ -251,8 +250,7 @@ def _install() -> None:
 def _own_functions() -> dict[FunctionType, str]:
     found = {}
     for (module, function), name in OWN_OPERATIONS.items():
-        with contextlib.suppress(ModuleNotFoundError):
-            found[vars(importlib.import_module(module))[function]] = name
+        found[vars(importlib.import_module(module))[function]] = name
     return found
 
 

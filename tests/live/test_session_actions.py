@@ -63,3 +63,24 @@ def test_a_refused_deletion_is_recorded_and_changes_nothing() -> None:
     assert step.error is not None
     assert step.error.startswith("AdapterError: ")
     assert step.after is step.before
+
+
+def test_repair_is_one_step_that_removes_what_an_idiom_left() -> None:
+    base = llama()
+    model = get_peft_model(base, lora(modules_to_save=["lm_head"]), "a")
+    with watch(model) as session:
+        model.add_adapter("b", lora(modules_to_save=["lm_head"]))
+        with session.step("delete layer by layer"):
+            for module in model.modules():
+                if "lora_A" in getattr(module, "adapter_layer_names", ()):
+                    module.delete_adapter("b")
+            del model.peft_config["b"]
+        left = session.timeline[-1]
+        assert any("modules_to_save" in finding.path for finding in left.findings), left.findings
+        report = session.repair()
+        assert report.model is session.model is model
+    assert operations(session) == ["add_adapter", "step", "peftviz.repair"]
+    copy = "base_model.model.lm_head.modules_to_save.b"
+    left.after.module(copy)
+    assert copy in {change.path for change in session.timeline[-1].diff if change.kind == "removed"}
+    assert not any("modules_to_save" in finding.path for finding in session.timeline[-1].findings)
