@@ -6,9 +6,8 @@ import sys
 from collections.abc import Container
 from typing import Any
 
-from peftviz.core.plan import DeletionPlan
 from peftviz.views.static_html import page_html
-from peftviz.views.subjects import as_timeline, document
+from peftviz.views.subjects import document
 from peftviz.views.text import page_text
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -56,11 +55,4 @@ def _widget_view(obj: Any) -> Any:
         from peftviz.views.widget import Inspector
     except ImportError:  # no widget library: the static pieces say the same
         return None
-    if isinstance(obj, DeletionPlan):  # a list of actions; there is no tree to look into
-        return None
-    timeline = as_timeline(obj)
-    inspector = Inspector(obj) if timeline is None else Inspector(timeline=timeline)
-    bundle = inspector._repr_mimebundle_()
-    # anywidget returns the data alone or a pair of data and metadata, depending on its version.
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    return (data or {}).get(WIDGET)
+    return Inspector(obj)._repr_mimebundle_(include={WIDGET}).get(WIDGET)

@@ -92,17 +92,3 @@ def _timeline(timeline: Timeline) -> Document:
 def _report(report: Any) -> Document:
     lines = tuple(report.lines())
     return Document(lines[0], lines, view_table(report.diff, audit=report.audit))
-
-
-def as_timeline(obj: Any) -> Timeline | None:
-    """The steps that an object stands for, so that the widget can show it; None when it is no step of anything."""
-    if isinstance(obj, Timeline):
-        return obj
-    if isinstance(obj, Step):
-        return Timeline(obj.before, [obj])
-    if isinstance(getattr(obj, "timeline", None), Timeline):
-        return as_timeline(obj.timeline)
-    if isinstance(getattr(obj, "diff", None), Diff):
-        step = Step(obj.lines()[0], "report", obj.diff.before, obj.diff.after, baseline=obj.audit.baseline)
-        return as_timeline(step)
-    return None

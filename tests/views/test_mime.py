@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.mime import WIDGET, mimebundle
@@ -32,6 +34,32 @@ def test_include_and_exclude_are_heeded() -> None:
     first, _, _ = story()
     assert set(mimebundle(first, include={"text/plain"})) == {"text/plain"}
     assert set(mimebundle(first, exclude={"text/plain", WIDGET})) == {"text/html"}
+
+
+def test_a_running_kernel_is_handed_the_widget_too() -> None:
+    pytest.importorskip("anywidget")
+    program = """
+import json
+import IPython
+from ipykernel.kernelapp import IPKernelApp
+from tests.views.story import story
+from tests.views.test_text import Report, plan, timeline
+from peftviz.core.diff import diff
+from peftviz.core.audit import audit_snapshot
+from peftviz.views.mime import WIDGET, mimebundle
+
+app = IPKernelApp.instance()
+app.initialize([])
+assert IPython.get_ipython().kernel is not None
+_, adapters, left = story()
+for shown in (left, diff(adapters, left), audit_snapshot(left), Report(), timeline(), timeline()[1]):
+    assert set(mimebundle(shown)) == {"text/plain", "text/html", WIDGET}, shown
+    assert mimebundle(shown)[WIDGET]["model_id"]
+assert WIDGET not in mimebundle(plan())
+assert WIDGET not in mimebundle(left, exclude={WIDGET})
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_static_pieces_need_no_widget_library() -> None:

@@ -13,7 +13,6 @@ from peftviz.core.diff import diff
 from peftviz.core.plan import Action, DeletionPlan
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import PeftvizError
-from peftviz.views.subjects import as_timeline
 from peftviz.views.text import MAX_LINES, to_text
 from tests.core import strategies
 from tests.core.stand_in import Model
@@ -89,14 +88,6 @@ def test_golden_report(golden: Golden) -> None:
 
 def test_golden_timeline(golden: Golden) -> None:
     golden("timeline.txt", to_text(timeline()))
-
-
-def test_what_the_widget_shows_of_an_object_as_steps() -> None:
-    steps = timeline()
-    assert as_timeline(steps) is steps
-    assert [step.label for step in as_timeline(steps[1]) or ()] == ["delete_adapter('math')"]
-    assert [step.label for step in as_timeline(Report()) or ()] == ["Deleted adapter 'math'"]
-    assert as_timeline(steps.baseline) is None
 
 
 def test_a_session_is_its_timeline_and_a_duration_is_never_shown() -> None:
