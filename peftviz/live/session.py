@@ -255,7 +255,7 @@ class Session(views.Displayed):
         wanted = (not include or views.WIDGET_TYPE in include) and views.WIDGET_TYPE not in (exclude or ())
         if cell is not None and wanted:
             with contextlib.suppress(MissingDependencyError):
-                shown = self.inspector._repr_mimebundle_()
+                shown = self.inspector._repr_mimebundle_(include={views.WIDGET_TYPE})
                 data = shown[0] if isinstance(shown, tuple) else shown
                 bundle[views.WIDGET_TYPE] = data[views.WIDGET_TYPE]
         return bundle

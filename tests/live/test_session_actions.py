@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
-from peftviz.errors import AdapterError
+from peftviz.errors import AdapterError, SessionClosedError
 from peftviz.live.deletion import delete_adapter
 from peftviz.live.session import Session, watch
 from tests.live.watched import PEFT_WARNS, get_peft_model, llama, lora, tokens
@@ -84,3 +86,44 @@ def test_repair_is_one_step_that_removes_what_an_idiom_left() -> None:
     left.after.module(copy)
     assert copy in {change.path for change in session.timeline[-1].diff if change.kind == "removed"}
     assert not any("modules_to_save" in finding.path for finding in session.timeline[-1].findings)
+
+
+@pytest.fixture
+def inspected() -> Session:
+    pytest.importorskip("anywidget")
+    model = get_peft_model(llama(), lora(), "a")
+    session = watch(model)
+    model.add_adapter("b", lora())
+    return session
+
+
+def test_the_widget_of_a_session_follows_its_steps(inspected: Session) -> None:
+    inspector = inspected.inspector
+    assert inspected.inspector is inspector
+    table = inspector._table
+    inspected.model.delete_adapter("b")
+    assert len(inspector._steps) == len(inspected.timeline) + 1 == 3
+    assert inspector._table != table
+    inspected.close()
+
+
+def test_the_buttons_act_on_the_session_until_it_is_closed(inspected: Session) -> None:
+    actions = inspected.inspector._actions
+    assert sorted(actions) == ["capture", "delete", "plan", "repair"]
+    assert actions["plan"]("b").adapter == "b"
+    actions["delete"]("b")
+    assert inspected.timeline[-1].operation == "peftviz.delete_adapter"
+    assert list(inspected.model.peft_config) == ["a"]
+    inspected.close()
+    with pytest.raises(SessionClosedError):
+        actions["delete"]("a")
+
+
+def test_the_buttons_of_a_session_that_is_gone_say_so() -> None:
+    pytest.importorskip("anywidget")
+    session = watch(llama())
+    inspector = session.inspector
+    del session
+    gc.collect()
+    with pytest.raises(SessionClosedError, match="gone"):
+        inspector._actions["repair"]()
