@@ -13,7 +13,7 @@ import torch
 
 import peftviz
 from benchmarks.suite import SIZES, Suite, imports
-from benchmarks.table import markdown
+from benchmarks.table import HEAD, Figure, rows
 
 
 def main() -> None:
@@ -23,17 +23,20 @@ def main() -> None:
     parser.add_argument("--cut-off", type=float, default=60.0, help="seconds that torchinfo may take (default: 60)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    figures = imports(3 if options.quick else 7)
-    for name in options.sizes or (["M"] if options.quick else SIZES):
-        suite = Suite(SIZES[name], quick=options.quick, cut_off=options.cut_off, say=say)
-        figures += suite.run()
-        del suite
     today = datetime.datetime.now(datetime.timezone.utc).date()
     print(
         f"{today}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, "
         f"PEFT {peft.__version__}, peftviz {peftviz.__version__}\n"
     )
-    print(markdown(figures))
+    print(HEAD)
+    show(imports(3 if options.quick else 7))
+    for name in options.sizes or (["M"] if options.quick else SIZES):
+        show(Suite(SIZES[name], quick=options.quick, cut_off=options.cut_off, say=say).run())
+
+
+def show(figures: list[Figure]) -> None:
+    """Prints rows as soon as they are known: the large models take minutes."""
+    print(rows(figures), flush=True)
 
 
 def say(text: str) -> None:

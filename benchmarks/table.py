@@ -34,9 +34,12 @@ class Figure:
         return "pass" if self.value <= self.budget else "**FAIL**"
 
 
-def markdown(figures: list[Figure]) -> str:
-    """A table of figures."""
-    lines = ["| model | what | time | figure | budget | |", "|---|---|--:|--:|--:|---|"]
+HEAD = "| model | what | time | figure | budget | |\n|---|---|--:|--:|--:|---|"
+
+
+def rows(figures: list[Figure]) -> str:
+    """The figures as rows below `HEAD`."""
+    lines = []
     for figure in figures:
         cells = (
             figure.model,
