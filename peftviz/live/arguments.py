@@ -94,8 +94,10 @@ def _text(value: Any, depth: int) -> str:
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, dict):
+        if depth <= 0:
+            return "{…}"
         pairs = [f"{short_text(key, 0)}: {short_text(item, depth - 1)}" for key, item in _few(dict.items(value))]
-        return "{" + (_items(pairs, value) if depth > 0 else "…") + "}"
+        return "{" + _items(pairs, value) + "}"
     if isinstance(value, (list, tuple)):
         inner = _items([short_text(item, depth - 1) for item in _few(value)], value) if depth > 0 else "…"
         return f"[{inner}]" if isinstance(value, list) else f"({inner},)" if len(value) == 1 else f"({inner})"

@@ -25,7 +25,7 @@ def test_deletion_down_to_the_base_is_one_step_each_and_ends_where_it_began() ->
     with watch(base) as session:
         model = get_peft_model(base, lora(modules_to_save=["lm_head"]), "a")
         model.add_adapter("b", lora(modules_to_save=["lm_head"]))
-        assert "lm_head" in session.plan_deletion("b").to_text()
+        assert any("lm_head" in action.path for action in session.plan_deletion("b").actions)
         assert len(session.timeline) == 2, "a plan is no step"
         assert session.delete_adapter("b").model is model
         assert session.model is model
