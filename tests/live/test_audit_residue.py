@@ -61,6 +61,16 @@ def test_the_classic_leftover_of_the_idiom_per_layer() -> None:
         assert_clean(model)
 
 
+def test_the_active_adapter_deleted_per_layer() -> None:
+    """The handles go on naming the dead adapter. The layers, which went over to the other one, are not at fault."""
+    model = two(lora(), lora(**HEAD))
+    model.set_adapter("b")
+    delete_per_layer(model, "b")
+    result = audit(model)
+    assert {finding.path for finding in result.of("PV201")} <= {"", "base_model"}
+    assert [finding.path for finding in result.of("PV101")] == [f"{LM_HEAD}.modules_to_save.b"]
+
+
 @pytest.mark.skipif(not HAS_TOKENS, reason="this PEFT trains no single tokens")
 def test_token_deltas_of_the_idiom_per_layer() -> None:
     model = two(lora(), lora(trainable_token_indices=[1, 2]))

@@ -23,6 +23,8 @@ def disagreeing_active(rule: Rule, facts: Facts) -> Iterator[Finding]:
     for group in groups:
         if group.auxiliary and group.expected and not group.active:
             continue  # PV202
+        if not group.expected and group.handle >= 0 and _stale_names(facts, group.handle):
+            continue  # the handle is at fault, and has been named
         if group.disabled or group.active == group.expected:
             continue
         where = short_name(facts.snapshot, int(group.rows[0]))
@@ -43,11 +45,10 @@ def _stale_handles(rule: Rule, facts: Facts) -> Iterator[Finding]:
     reported: list[tuple[int, tuple[str, ...]]] = []
     for row in facts.handles.tolist():
         names = facts.states[snapshot.modules.state[row]].handle_active or ()
-        scope = int(facts.scope[row])
-        known = facts.known_names(scope)
-        stale = [name for name in names if name not in known]
+        known = facts.known_names(int(facts.scope[row]))
+        stale = _stale_names(facts, row)
         what = snapshot.types[snapshot.modules.type[row]].rpartition(".")[2]
-        if scope and stale:
+        if stale:
             yield rule.finding(
                 snapshot.module_path(row),
                 f"{what} calls {quoted(stale)} active, but no config of that name is left.",
@@ -70,6 +71,14 @@ def _stale_handles(rule: Rule, facts: Facts) -> Iterator[Finding]:
                 severity="warning",
                 rows=[outer],
             )
+
+
+def _stale_names(facts: Facts, handle: int) -> list[str]:
+    """Names that a handle calls active and no config knows."""
+    names = facts.states[facts.snapshot.modules.state[handle]].handle_active or ()
+    scope = int(facts.scope[handle])
+    known = facts.known_names(scope)
+    return [name for name in names if scope and name not in known]
 
 
 def _partly_disabled(rule: Rule, facts: Facts, groups: Sequence[Switches]) -> Iterator[Finding]:
