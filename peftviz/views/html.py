@@ -20,8 +20,8 @@ from peftviz.views.wire import encode
 
 _BUNDLE = Path(__file__).parent / "static" / "inspector.js"
 _STYLE = (
-    "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;background:light-dark(#fff,#111418);"
-    "color:light-dark(#16181d,#eceff3)}pre{white-space:pre-wrap}"
+    "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;"
+    "background:light-dark(#fff,#111418);color:light-dark(#16181d,#eceff3)}pre{white-space:pre-wrap}"
 )
 
 

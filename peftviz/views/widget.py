@@ -49,8 +49,8 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     # Names with an underscore: a trait named like an attribute of Widget would stop the comm without a word.
     _table = traitlets.Bytes(b"").tag(sync=True)
     _shown = traitlets.Dict({}).tag(sync=True)
-    _steps = traitlets.List([]).tag(sync=True)
-    _offers = traitlets.List([]).tag(sync=True)
+    _steps: Any = traitlets.List([]).tag(sync=True)
+    _offers: Any = traitlets.List([]).tag(sync=True)
 
     def __init__(
         self, subject: Any = None, *, timeline: Timeline | None = None, actions: Actions | None = None
@@ -202,7 +202,7 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     # How it shows -----------------------------------------------------------------------------------------------------
 
-    def _repr_mimebundle_(
+    def _repr_mimebundle_(  # type: ignore[override]  # anywidget's takes any keyword and returns what IPython accepts
         self, include: Container[str] | None = None, exclude: Container[str] | None = None, **_: Any
     ) -> dict[str, Any]:
         subject = self._timeline if self._subject is None else self._subject

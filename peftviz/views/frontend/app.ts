@@ -1,6 +1,6 @@
 /** The inspector: holds the parts together. Nothing here asks the kernel for what the browser can do. */
 
-import { MERGED, PARAMETERS, SPLIT, fillRow } from "./columns.ts";
+import { MERGED, PARAMETERS, SPLIT, fillRow, fitting } from "./columns.ts";
 import { type Deeds, detailsOf } from "./details.ts";
 import { PlanDialog, failureBox, failureOf } from "./dialog.ts";
 import { button, element, toggle } from "./dom.ts";
@@ -51,6 +51,8 @@ export class App {
   private flat: Int32Array = new Int32Array(0);
   private selected = -1;
   private timer = 0;
+  private size = "wide";
+  private readonly observer = new ResizeObserver(() => this.resized());
 
   constructor(outside: Outside) {
     this.outside = outside;
@@ -89,6 +91,7 @@ export class App {
       this.header, this.notice, element("div", { class: "middle" }, this.timeline.root, main, this.details), this.foot, this.dialog.root,
     );
     this.root.addEventListener("keydown", (event) => this.key(event));
+    this.observer.observe(this.root);
   }
 
   /** Shows a state; with `same`, what is open and selected stays where the rows allow. */
@@ -118,8 +121,18 @@ export class App {
   }
 
   destroy(): void {
+    this.observer.disconnect();
     this.grid?.destroy();
     clearTimeout(this.timer);
+  }
+
+  private resized(): void {
+    const width = this.root.clientWidth;
+    if (!width) return; // hidden for a moment
+    const size = width > 980 ? "wide" : width > 620 ? "narrow" : "tiny";
+    if (size === this.size) return;
+    this.size = this.root.dataset.size = size;
+    this.openTab(this.tab);
   }
 
   private openTab(tab: Tab): void {
@@ -169,7 +182,7 @@ export class App {
   }
 
   private tree(model: TreeModel): GridSource {
-    const columns: readonly GridColumn[] = this.split ? SPLIT : MERGED;
+    const columns: readonly GridColumn[] = this.split ? SPLIT : fitting(MERGED, this.size);
     return {
       label: say.tabs.structure,
       role: "treegrid",
@@ -185,12 +198,13 @@ export class App {
   }
 
   private parameters(model: TreeModel): GridSource {
+    const columns = fitting(PARAMETERS, this.size);
     return {
       label: say.tabs.parameters,
       role: "grid",
-      columns: PARAMETERS,
+      columns,
       count: () => this.flat.length,
-      fill: (row, cells, place) => fillRow(model, PARAMETERS, row, cells, this.flat[place], -1, 0),
+      fill: (row, cells, place) => fillRow(model, columns, row, cells, this.flat[place], -1, 0),
       key: () => false,
       select: (place) => this.select(this.flat[place]),
       sort: (key) => {

@@ -10,13 +10,13 @@ import type { ColumnName } from "./wire.ts";
 const names = say.columns;
 
 export const MERGED: readonly GridColumn[] = [
-  { key: "name", title: names.module, width: "minmax(190px, 3fr)" },
+  { key: "name", title: names.module, width: "minmax(210px, 2.4fr)" },
   { key: "change", title: names.change, width: "104px" },
-  { key: "type", title: names.type, width: "minmax(100px, 1.3fr)" },
+  { key: "type", title: names.type, width: "minmax(120px, 1.5fr)" },
   { key: "shape", title: names.shape, width: "minmax(84px, 0.9fr)" },
-  { key: "device", title: names.device, width: "minmax(50px, 0.45fr)" },
-  { key: "trainable", title: names.trainable, width: "minmax(74px, 0.8fr)" },
-  { key: "memory", title: names.memory, width: "minmax(164px, 1fr)", end: true },
+  { key: "device", title: names.device, width: "minmax(64px, 0.45fr)" },
+  { key: "trainable", title: names.trainable, width: "minmax(82px, 0.8fr)" },
+  { key: "memory", title: names.memory, width: "minmax(212px, 1fr)", end: true },
 ];
 
 const SIDES = ["type", "shape", "dtype", "device", "trainable", "bytes"] as const;
@@ -35,17 +35,23 @@ export const PARAMETERS: readonly GridColumn[] = [
   { key: "change", title: names.change, width: "104px", sortable: true },
   { key: "shape", title: names.shape, width: "minmax(90px, 0.9fr)", sortable: true },
   { key: "dtype", title: names.dtype, width: "minmax(64px, 0.5fr)", sortable: true },
-  { key: "device", title: names.device, width: "minmax(50px, 0.45fr)" },
+  { key: "device", title: names.device, width: "minmax(64px, 0.45fr)" },
   { key: "trainable", title: names.trainable, width: "minmax(74px, 0.7fr)", sortable: true },
   { key: "elements", title: names.elements, width: "minmax(76px, 0.6fr)", end: true, sortable: true },
-  { key: "memory", title: names.memory, width: "minmax(164px, 1fr)", end: true, sortable: true },
+  { key: "memory", title: names.memory, width: "minmax(212px, 1fr)", end: true, sortable: true },
 ];
+
+/** Leaves out what a narrow view has no room for; the details panel says it. */
+export function fitting(columns: readonly GridColumn[], size: string): readonly GridColumn[] {
+  const dropped = size === "tiny" ? ["device", "shape", "trainable", "elements"] : size === "narrow" ? ["device"] : [];
+  return columns.filter(({ key }) => !dropped.includes(key));
+}
 
 /** Fills the cells of one row; `head` is the top of the chain shown as one row, or -1 for the full path. */
 export function fillRow(
   model: TreeModel, columns: readonly GridColumn[], row: HTMLElement, cells: readonly HTMLElement[], at: number, head: number, level: number,
 ): void {
-  const status = model.table.columns.status[at];
+  const status = level > 0 ? model.table.columns.status[at] : model.tensorStatus(at);
   row.className = `row ${STATUS[status][2]}`;
   if (level > 0) {
     row.setAttribute("aria-level", String(level));
@@ -105,7 +111,8 @@ function memory(model: TreeModel, cell: HTMLElement, at: number, status: number)
   }
   const old = formatBytes(before[at]);
   const now = formatBytes(after[at]);
-  setText(text, before[at] === after[at] || status === SAME ? now : `${old} ${ARROW} ${now}`);
+  const pair = before[at] ? `${old} ${ARROW} ${after[at] ? now : "0"}` : `+${now}`;
+  setText(text, before[at] !== after[at] && status !== SAME ? pair : after[at] ? now : "");
   const share = Math.max(after[at], 0) / total;
   (cell.lastElementChild!.firstElementChild as HTMLElement).style.width = share > 0 ? `${Math.max(3, share * 100)}%` : "0";
   cell.title = `${old} ${ARROW} ${now}`;
@@ -124,7 +131,7 @@ function value(model: TreeModel, key: string, at: number): string {
 }
 
 /** A value on both sides: one text where they are alike or where the row is on one side only. */
-function both(model: TreeModel, key: string, at: number): string {
+export function both(model: TreeModel, key: string, at: number): string {
   const exists = model.table.columns.exists[at];
   const old = exists & 1 ? side1(model, key, "before", at) : "";
   const now = exists & 2 ? side1(model, key, "after", at) : "";

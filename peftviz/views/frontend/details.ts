@@ -1,6 +1,6 @@
 /** The panel of one row: what it is, what is the matter, what to do about it. */
 
-import { kindOf } from "./columns.ts";
+import { both, kindOf } from "./columns.ts";
 import { button, element } from "./dom.ts";
 import { formatBytes, formatCount, formatPair, visible } from "./format.ts";
 import { ROLE, SEVERITY, say } from "./messages.ts";
@@ -23,6 +23,7 @@ export function detailsOf(model: TreeModel, row: number, deeds: Deeds): Node[] {
   if (!about.length) nodes.push(element("h2", {}, say.details));
   nodes.push(facts(model, row, about));
   nodes.push(buttons(model, row, about, deeds));
+  for (const finding of about) nodes.push(...evidenceOf(finding));
   nodes.push(...changes(model, row), ...extras(model, row));
   return nodes;
 }
@@ -37,14 +38,17 @@ function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
     ),
     element("h3", {}, say.remedy), element("p", {}, visible(finding.remedy, 1000)),
   ];
-  const evidence = Object.entries(finding.evidence);
-  if (evidence.length) nodes.push(fold(say.evidence, list(evidence.map(([key, value]) => [key.replaceAll("_", " "), short(value)])), true));
   const others = finding.rows.filter((other) => other !== row);
   if (others.length) {
     const next = others.find((other) => other > row) ?? others[0];
     nodes.push(element("p", {}, button(`${say.rowsConcerned(finding.rows_total)} ↓`, "link", () => deeds.select(next))));
   }
   return nodes;
+}
+
+function evidenceOf(finding: Finding): Node[] {
+  const entries = Object.entries(finding.evidence).map(([key, value]) => [key.replaceAll("_", " "), short(value)] as const);
+  return entries.length ? [fold(`${say.evidence} · ${finding.rule}`, list(entries), true)] : [];
 }
 
 function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLElement {
@@ -55,6 +59,10 @@ function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLEl
   const entries: [string, string][] = [[say.path, visible(model.path(row), 1000) || "(model)"]];
   if (columns.was[row]) entries.push([say.oldPath, visible(strings[columns.was[row]], 1000)]);
   entries.push([say.kind, kindOf(model, row)]);
+  for (const key of ["shape", "device", "trainable"] as const) {
+    const text = both(model, key, row);
+    if (text) entries.push([say.columns[key], text.replaceAll("✓", say.yes)]);
+  }
   const bytes = pair(formatBytes(columns.bytes_before[row]), formatBytes(columns.bytes_after[row]));
   const numel = pair(formatCount(columns.numel_before[row]), formatCount(columns.numel_after[row]));
   entries.push([say.holds, `${bytes}, ${say.elements(numel)}`]);

@@ -78,6 +78,9 @@ export class Grid {
     this.root.setAttribute("role", source.role);
     this.root.setAttribute("aria-label", source.label);
     this.root.style.setProperty("--tracks", source.columns.map((column) => column.width).join(" "));
+    // One width for head and rows: tracks that follow their content would not line up.
+    const least = source.columns.reduce((sum, column) => sum + Number(/\d+(?=px)/.exec(column.width)?.[0] ?? 0), 0);
+    this.root.style.setProperty("--least", `${least + 12}px`);
     this.root.setAttribute("aria-colcount", String(source.columns.length));
     this.head.replaceChildren(
       ...source.columns.map((column) => {

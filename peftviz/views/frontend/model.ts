@@ -111,6 +111,14 @@ export class TreeModel {
     return this.end[row] === row + 2 && this.table.columns.kind[row + 1] !== MODULE ? row + 1 : -1;
   }
 
+  /** Status of a tensor in the flat table: what a leftover module holds is left over, too. */
+  tensorStatus(row: number): number {
+    const { status } = this.table.columns;
+    if (status[row] !== SAME) return status[row];
+    for (let at = this.parent[row]; at > 0; at = this.parent[at]) if (status[at] === LEFTOVER) return LEFTOVER;
+    return SAME;
+  }
+
   setOpen(row: number, open: boolean): void {
     this.open[row] = open ? 1 : 0;
     this.update();
@@ -187,7 +195,7 @@ export class TreeModel {
   tensorRows(): Int32Array {
     const { columns } = this.table;
     const rows = this.tensors.filter(
-      (row) => (!this.onlyChanges || columns.status[row] !== SAME) && (!this.matches || this.passes(row)),
+      (row) => (!this.onlyChanges || this.tensorStatus(row) !== SAME) && (!this.matches || this.passes(row)),
     );
     const key = this.sortKey;
     if (!key) return rows;
@@ -203,7 +211,7 @@ export class TreeModel {
       return rows.sort((a, b) => sign * compare(strings[codes[a]], strings[codes[b]]) || a - b);
     }
     const values =
-      key === "status" ? columns.status : key === "trainable" ? columns.trainable_after : key === "numel" ? columns.numel_after : columns.bytes_after;
+      key === "status" ? statuses(this, rows) : key === "trainable" ? columns.trainable_after : key === "numel" ? columns.numel_after : columns.bytes_after;
     return rows.sort((a, b) => sign * (values[a] - values[b]) || a - b);
   }
 
@@ -261,7 +269,6 @@ export class TreeModel {
       if (!keep[row] && (!this.onlyChanges || status[row] !== SAME) && (!this.matches || this.passes(row))) keep[row] = 1;
       if (keep[row] && row > 0) keep[this.parent[row]] = 1;
     }
-    if (this.rows) keep[0] = 1;
     return keep;
   }
 
@@ -370,6 +377,12 @@ export function ends(parent: Int32Array): Int32Array {
     if (above >= 0 && end[above] < end[row]) end[above] = end[row];
   }
   return end;
+}
+
+function statuses(model: TreeModel, rows: Int32Array): Uint8Array {
+  const all = new Uint8Array(model.rows);
+  for (const row of rows) all[row] = model.tensorStatus(row);
+  return all;
 }
 
 function compare(a: string, b: string): number {
