@@ -18,7 +18,9 @@ from benchmarks.table import HEAD, Figure, rows
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("sizes", nargs="*", choices=[[], *SIZES], help="models to measure (default: all)")
+    parser.add_argument(
+        "sizes", nargs="*", metavar="SIZE", choices=[[], *SIZES], help="models to measure: M, L, XL (default: all)"
+    )
     parser.add_argument("--quick", action="store_true", help="model M and few rounds: about a minute")
     parser.add_argument("--cut-off", type=float, default=60.0, help="seconds that torchinfo may take (default: 60)")
     options = parser.parse_args()
