@@ -28,7 +28,9 @@ def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(source, as_version=4)
     resources = {"metadata": {"path": str(source.parent)}}
-    executor = ExecutePreprocessor(timeout=timeout, store_widget_state=False, record_timing=False)
+    executor = ExecutePreprocessor(
+        timeout=timeout, store_widget_state=False, record_timing=False, coalesce_streams=True
+    )
     executor.preprocess(notebook, resources)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}  # the rest would name the Python at hand
