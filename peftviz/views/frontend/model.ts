@@ -313,16 +313,9 @@ export class TreeModel {
       levels[count++] = own;
       level[row] = own + 1;
       head[row] = -1;
-      row = this.open[row] || (searching && this.filterOpens(row)) ? row + 1 : end[row];
+      row = this.open[row] || (searching && child !== -1) ? row + 1 : end[row];
     }
     return { rows: rows.slice(0, count), heads: heads.slice(0, count), levels: levels.slice(0, count), count };
-  }
-
-  /** While a text is looked for, rows above a hit are open. */
-  private filterOpens(row: number): boolean {
-    const stop = this.end[row];
-    for (let below = row + 1; below < stop; below++) if (this.keep![below]) return true;
-    return false;
   }
 
   /** Opens the way to what changed, or the first levels of a single state. */

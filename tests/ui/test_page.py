@@ -1,0 +1,88 @@
+"""The exported page in a real browser, from `file://`: it works, asks nothing of anyone, and runs no name as code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftviz.core.diff import diff
+from peftviz.views.html import to_html
+from tests.views.story import adapted, plain
+
+pytestmark = pytest.mark.ui
+
+EVIL = "<img src=x onerror=document.title='owned'>\u202e"
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1500, "height": 800}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield page
+    context.close()
+
+
+def watched(page: Any) -> tuple[list[str], list[str]]:
+    requests: list[str] = []
+    complaints: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return requests, complaints
+
+
+def test_page_from_a_file(page: Any, tmp_path: Path) -> None:
+    before = plain()
+    path = tmp_path / "page.html"
+    to_html(diff(before.snapshot(), adapted(before, "default", EVIL).snapshot()), path)
+    requests, complaints = watched(page)
+    page.goto(path.as_uri())
+    grid = page.get_by_role("treegrid", name="Structure")
+    grid.get_by_role("row", name=re.compile("wrapped")).first.wait_for()
+    page.get_by_role("searchbox", name="Filter rows").fill("onerror")
+    hit = grid.get_by_role("row").filter(has_text="onerror").first
+    hit.wait_for()
+    assert "\\u202e" in hit.inner_text()
+    hit.click()
+    assert page.get_by_role("complementary", name="Details").get_by_text("onerror").count() > 0
+    for tab in ("Parameters", "Memory", "Findings", "Structure"):
+        page.get_by_role("tab", name=re.compile(tab)).click()
+        assert page.get_by_role("tabpanel", name=tab).is_visible()
+    assert page.locator("img").count() == 0
+    assert page.title() != "owned"
+    assert requests == [path.as_uri()]
+    assert complaints == []
+
+
+def test_page_follows_the_system_and_the_width(page: Any, tmp_path: Path) -> None:
+    before = plain()
+    path = tmp_path / "page.html"
+    to_html(diff(before.snapshot(), adapted(before, "default").snapshot()), path)
+    page.goto(path.as_uri())
+    root = page.get_by_role("application", name="peftviz inspector")
+    root.wait_for()
+    assert root.get_attribute("data-theme") == "light"
+    page.emulate_media(color_scheme="dark")
+    page.locator("[data-theme=dark]").wait_for()
+    grid = page.get_by_role("treegrid", name="Structure")
+    details = page.get_by_role("complementary", name="Details")
+    assert details.bounding_box()["x"] > grid.bounding_box()["x"] + 300, "beside the tree"
+    page.set_viewport_size({"width": 560, "height": 900})
+    page.locator("[data-size=tiny]").wait_for()
+    assert details.bounding_box()["y"] > grid.bounding_box()["y"] + 50, "below the tree"
+
+
+def test_page_without_script_shows_text(browser: Any, tmp_path: Path) -> None:
+    before = plain()
+    path = tmp_path / "page.html"
+    to_html(diff(before.snapshot(), adapted(before, "default").snapshot()), path)
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert "lora_A" in page.locator("pre").inner_text()
+    context.close()

@@ -1,0 +1,100 @@
+"""The bytes that go to the browser: read back here by the rules of `docs/formats/view-table.md`."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from peftviz.core.audit import audit_snapshot
+from peftviz.core.diff import diff
+from peftviz.views.escaping import visible
+from peftviz.views.folding import find_runs
+from peftviz.views.formatting import format_bytes, format_count, format_delta
+from peftviz.views.table import ViewTable, view_table
+from peftviz.views.unify import subtree_ends
+from peftviz.views.wire import encode
+from tests.views.story import adapted, plain
+
+DTYPES = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "f8": "<f8"}
+
+
+def read(packed: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    raw = gzip.decompress(packed)
+    magic, size = struct.unpack_from("<4sI", raw)
+    assert magic == b"PVT1"
+    header = json.loads(raw[8 : 8 + size])
+    start = 8 + size
+    assert start % 8 == 0
+    columns = {}
+    for name, dtype, offset, length in header["columns"]:
+        assert offset % 8 == 0
+        column = np.frombuffer(raw, DTYPES[dtype], length, start + offset)
+        columns[name] = np.full(header["rows"], column[0]) if length == 1 and not name.startswith("run_") else column
+    return header, columns
+
+
+@pytest.fixture
+def table() -> ViewTable:
+    before = plain()
+    after = adapted(before, "default", "math")
+    first, second = before.snapshot(), after.snapshot()
+    return view_table(diff(first, second), audit=audit_snapshot(second))
+
+
+def test_every_column_comes_back(table: ViewTable) -> None:
+    header, columns = read(encode(table))
+    assert header["rows"] == len(table)
+    assert tuple(header["strings"]) == table.strings
+    for name in ("depth", "kind", "label", "was", "status", "note", "role", "adapter"):
+        np.testing.assert_array_equal(columns[name], getattr(table, name), err_msg=name)
+    for name in ("type", "shape", "dtype", "device", "trainable", "bytes", "numel"):
+        for when in ("before", "after"):
+            np.testing.assert_array_equal(columns[f"{name}_{when}"], getattr(table, f"{name}_{when}"), err_msg=name)
+    np.testing.assert_array_equal(columns["exists"] & 1 != 0, table.before_row >= 0)
+    np.testing.assert_array_equal(columns["exists"] & 2 != 0, table.after_row >= 0)
+    assert header["summary"]["bytes"] == [columns["bytes_before"][0], columns["bytes_after"][0]]
+
+
+def test_runs_are_those_of_the_other_renderers(table: ViewTable) -> None:
+    _, columns = read(encode(table))
+    runs = find_runs(table, subtree_ends(table.parent, table.depth))
+    assert runs
+    lengths = columns["run_length"]
+    lengths = np.full(len(runs), lengths[0]) if len(lengths) == 1 else lengths
+    assert dict(zip(columns["run_first"].tolist(), lengths.tolist(), strict=True)) == {
+        first: len(run) for first, run in runs.items()
+    }
+
+
+def test_same_table_same_bytes(table: ViewTable) -> None:
+    assert encode(table) == encode(table)
+
+
+def test_columns_of_more_than_four_bytes_keep_every_digit(table: ViewTable) -> None:
+    large = np.array(table.bytes_after) + 2.0**40
+    _, columns = read(encode(replace(table, bytes_after=large)))
+    np.testing.assert_array_equal(columns["bytes_after"], large)
+
+
+def test_hostile_names_and_odd_numbers_survive(table: ViewTable) -> None:
+    strings = (*table.strings[:-1], "\ud800</script>\u202e")
+    odd = replace(table, strings=strings, changes=[[0, "scale", float("inf"), float("nan")]])
+    header, _ = read(encode(odd))
+    assert header["strings"][-1] == "\ud800</script>\u202e"
+    assert header["changes"] == [[0, "scale", "inf", "nan"]]
+
+
+def test_numbers_and_names_read_alike_in_both_languages() -> None:
+    cases = json.loads((Path(__file__).parent / "format_cases.json").read_text(encoding="utf-8"))
+    assert [format_bytes(value) for value, _ in cases["bytes"]] == [text for _, text in cases["bytes"]]
+    assert [format_count(value) for value, _ in cases["count"]] == [text for _, text in cases["count"]]
+    assert [format_delta(old, new) for old, new, _ in cases["delta"]] == [text for _, _, text in cases["delta"]]
+    assert [visible(name) for name, _ in cases["visible"]] == [text for _, text in cases["visible"]]
+    assert [len(visible("x" * length)) for length, _ in cases["long"]] == [most for _, most in cases["long"]]
