@@ -84,7 +84,14 @@ def plain(value: Any, depth: int = 0) -> Any:
         return value
     if isinstance(value, torch.Tensor):
         values = None if value.is_meta else value.detach().cpu().flatten().tolist()
-        return (qualified(type(value)), str(value.dtype), str(value.device), list(value.shape), value.requires_grad, repr(values))
+        return (
+            qualified(type(value)),
+            str(value.dtype),
+            str(value.device),
+            list(value.shape),
+            value.requires_grad,
+            repr(values),
+        )
     if depth > 6:
         return qualified(type(value))
     if isinstance(value, torch.nn.Module):

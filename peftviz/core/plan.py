@@ -76,14 +76,15 @@ class DeletionPlan(Displayed):
         lines = [f"Delete adapter {self.adapter!r} from this {self.handle} model"]
         lines.append(f"  removes   {self.tensors} tensors, {format_bytes(self.nbytes)}")
         if self.is_last:
-            lines.append("  last one  the plain base model is left" if self.unwrap else "  last one  empty wrappers are kept")
+            lines.append(
+                "  last one  the plain base model is left" if self.unwrap else "  last one  empty wrappers are kept"
+            )
         else:
             lines.append(f"  stays     {', '.join(map(repr, self.remaining)) or 'nothing registered'}")
         if self.next_active != self.active_before:
             lines.append(f"  active    {_names(self.active_before)} -> {_names(self.next_active)}")
-        for name in self.names:
-            if name != self.adapter:
-                lines.append(f"  leftover  {name!r}, which no config knows, goes too")
+        others = [name for name in self.names if name != self.adapter]
+        lines.extend(f"  leftover  {name!r}, which no config knows, goes too" for name in others)
         for kind, count in self.counts.items():
             lines.append(f"  {kind:<9} {count}")
             shown = [action for action in self.actions if action.kind == kind][:MAX_LINES]

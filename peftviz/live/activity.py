@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
@@ -24,6 +21,11 @@ from peftviz.live.peft_facts import (
 from peftviz.live.survey import Holder, Survey, is_dict_like, keys_of, wrapped_module
 from peftviz.live.sweep import Edits, as_list
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import torch
+
 
 @dataclass
 class Activity:
@@ -32,8 +34,8 @@ class Activity:
     Attributes:
         before: Active adapters now, as the innermost handle says, or the layers where there is none.
         after: Active adapters afterwards.
-        enabled: Whether the tuner layers are enabled, most of them at least; wrappers that alone are disabled were switched off by PEFT
-            because the active adapter has no copy there.
+        enabled: Whether the tuner layers are enabled, most of them at least; wrappers that alone are disabled were
+            switched off by PEFT because the active adapter has no copy there.
         followers: Layers inside a wrapper (tokens): they follow it.
     """
 
@@ -139,17 +141,18 @@ def switch(
             if names.isdisjoint([*before, *followed]) and not moved:
                 continue
             now = [name for name in activity.after if name in stays][:1]
-            if before == now and names.isdisjoint(followed) and not _switched_off(module, activity):
+            runs = [] if _switched_off(module, activity) else before
+            if runs == now and names.isdisjoint([*before, *followed]):
                 continue
             _switch_wrapper(module, now, stays, activity, edits)
-            yield holder, tuple(before), tuple(now)
+            yield holder, tuple(runs), tuple(now)
         elif is_tuner_layer(cls):
             before = active_of(module)
             now = [name for name in before if name not in names] or list(activity.after)
             if align:
                 _enable_like_the_others(slots, activity, edits)
-                stays = set(available_on(module)).difference(names)
-                if stays.intersection(before) != stays.intersection(activity.after):
+                held = set(available_on(module)).difference(names)
+                if held.intersection(before) != held.intersection(activity.after):
                     now = list(activity.after)
             elif names.isdisjoint(before):
                 continue

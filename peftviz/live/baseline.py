@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from peftviz.core.tables import TensorFlag
 from peftviz.live.identity import REGISTRY
 from peftviz.live.peft_facts import MODEL_SLOTS, WRAPPED_SLOTS
-from peftviz.live.survey import Survey
 
 if TYPE_CHECKING:
+    import torch
+
     from peftviz.core.snapshot import Snapshot
+    from peftviz.live.survey import Survey
 
 _INSERTED = frozenset((*WRAPPED_SLOTS, "token_adapter"))
 

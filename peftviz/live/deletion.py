@@ -6,10 +6,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from peftviz.core.display import Displayed
-from peftviz.core.plan import DeletionPlan, Freed
 from peftviz.errors import AdapterError, near_matches
 from peftviz.live.baseline import flags_of_baseline
 from peftviz.live.capture import capture, check_model
@@ -21,8 +18,13 @@ from peftviz.live.sweep import as_list
 from peftviz.live.verify import Watched, note_before, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+
     from peftviz.core.audit import Audit
     from peftviz.core.diff import Diff
+    from peftviz.core.plan import DeletionPlan, Freed
     from peftviz.core.snapshot import Snapshot
 
 MERGED = ("refuse", "unmerge")
@@ -189,7 +191,7 @@ def _apply(prepared: Prepared, journal: Journal) -> None:
     ]
     for module in prepared.merged:
         _protect(module, journal)
-        journal.call(type(module).unmerge, module)  # type: ignore[operator]
+        journal.call(_method(module, "unmerge"), module)
     for kind, mapping, key, value in prepared.edits.list:
         if kind == "set":
             journal.set_item(mapping, key, value)
@@ -199,7 +201,12 @@ def _apply(prepared: Prepared, journal: Journal) -> None:
         journal.set_requires_grad(parameter, flag)
     for module, names in zip(prepared.merged, others, strict=True):
         if names:
-            journal.call(type(module).merge, module, adapter_names=names)  # type: ignore[operator]
+            journal.call(_method(module, "merge"), module, adapter_names=names)
+
+
+def _method(module: torch.nn.Module, name: str) -> Callable[..., Any]:
+    method: Callable[..., Any] = getattr(type(module), name)  # of the class: instances may forward to what they wrap
+    return method
 
 
 def _protect(module: torch.nn.Module, journal: Journal) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from peftviz.live.peft_facts import MODEL_SLOTS, handle_kind
-from peftviz.live.survey import Survey
+
+if TYPE_CHECKING:
+    import torch
+
+    from peftviz.live.survey import Survey
 
 FORWARDED = ("forward", "generate")
 """Methods of a `PeftModel` that look up the active adapter's config before they reach the base model."""

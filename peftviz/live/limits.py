@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from peftviz.live.peft_facts import MODEL_SLOTS
-from peftviz.live.survey import Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from peftviz.live.survey import Survey
 
 CHANGING_INITIALISERS = ("pissa", "olora", "corda", "loftq")
 """First words of `init_lora_weights` that write into the base weights."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from peftviz.core.plan import Action, DeletionPlan
 from peftviz.live.activity import (
     Activity,
-    parameters_under,
     read_activity,
     switch,
     trainable_parameters,
@@ -28,11 +26,13 @@ from peftviz.live.peft_facts import (
     handle_kind,
     is_auxiliary_wrapper,
     is_peft_class,
-    is_tuner_layer,
 )
 from peftviz.live.survey import Survey, chain_path, is_wrapper, keys_of
-from peftviz.live.sweep import Edits, as_list, container_slots, sweep_containers, sweep_hooks, sweep_state
+from peftviz.live.sweep import Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
 
 @dataclass
@@ -119,7 +119,8 @@ def prepare(
     done = plan_unwrapping(survey, prepared.leaving, edits)
     prepared.unwrapped = tuple(path for path, _ in done)
     actions += [Action("unwrap", path, f"{cls} comes off") for path, cls in done]
-    correct_targets(survey, prepared.unwrapped, edits)
+    if wanted or prepared.unwrapped:
+        correct_targets(survey, prepared.unwrapped, edits)
     _forget_configs(prepared, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
     if restored and (is_last or mend):
         _restore(prepared, restored, actions)
@@ -163,7 +164,7 @@ def _doomed(survey: Survey, names: frozenset[str]) -> Iterator[tuple[str, torch.
         for name in names.intersection(keys_of(container.module)):
             module = slots["_modules"].get(name)
             if module is not None:
-                tensors = [*module.named_parameters(), *module.named_buffers()]
+                tensors = list(_tensors_of(module))
             else:
                 own = slots["_parameters"].get(name, slots["_buffers"].get(name))
                 tensors = [("", own)] if isinstance(own, torch.Tensor) else []
@@ -171,6 +172,16 @@ def _doomed(survey: Survey, names: frozenset[str]) -> Iterator[tuple[str, torch.
                 if id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield ".".join(part for part in (container.path, name, inner) if part), tensor
+
+
+def _tensors_of(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    slots = vars(module)
+    if slots["_modules"]:
+        yield from module.named_parameters()
+        yield from module.named_buffers()
+        return
+    for kind in ("_parameters", "_buffers"):
+        yield from ((name, tensor) for name, tensor in slots[kind].items() if tensor is not None)
 
 
 def _size(survey: Survey, doomed: list[tuple[str, torch.Tensor]]) -> tuple[int, int]:
@@ -229,13 +240,13 @@ def _freeze_switched_off(prepared: Prepared, actions: list[Action], *, is_last: 
     }
     for holder in prepared.survey.holders:
         module = holder.module
-        if was_switched_off(module, prepared.activity) and (
-            id(module) in prepared.leaving or id(vars(module)) in edited
-        ):
-            if sum([_flag(prepared, parameter, False) for parameter in wrapped_parameters(module)]):
-                actions.append(
-                    Action("freeze", holder.path, "the original module, as it was before PEFT switched it off")
-                )
+        if not was_switched_off(module, prepared.activity):
+            continue
+        if id(module) in prepared.leaving or id(vars(module)) in edited:
+            changed = [_flag(prepared, parameter, False) for parameter in wrapped_parameters(module)]
+            if any(changed):
+                detail = "the original module, as it was before PEFT switched it off"
+                actions.append(Action("freeze", holder.path, detail))
 
 
 def _restore(prepared: Prepared, restored: dict[int, bool], actions: list[Action]) -> None:
@@ -269,12 +280,12 @@ def _forget_configs(
     owners = [holder.module for holder in survey.holders if not is_wrapper(type(holder.module))]
     for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
         listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)
-        if not isinstance(listed, set) or listed.isdisjoint(gone):
+        if not isinstance(listed, set) or not (is_last or listed & gone):
             continue
-        if listed <= gone and not is_peft_class(type(owner)):
+        if (is_last or listed <= gone) and not is_peft_class(type(owner)):
             edits.delete(vars(owner), MODULE_NAMES_OF_HANDLE)  # a base model had no such attribute
         else:
-            edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, (listed - gone) or None)
+            edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, None if is_last else (listed - gone) or None)
     if not is_last:
         return
     for owner, attribute, chain in survey.registry_owners:

@@ -6,8 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from peftviz.core.plan import Action, Freed
 from peftviz.live.activity import parameters_under
 from peftviz.live.baseline import flags_of_baseline
@@ -19,6 +17,8 @@ from peftviz.live.survey import Survey, is_wrapper, keys_of
 from peftviz.live.sweep import UNSEARCHED, as_list
 
 if TYPE_CHECKING:
+    import torch
+
     from peftviz.core.snapshot import Snapshot
 
 
@@ -66,7 +66,9 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
     survey = Survey(model)
     before = capture(model, label="before repair")
     if survey.kind is None and baseline is None:
-        return RepairReport(model=model, freed=Freed(), warnings=(), before=before, after=before, baseline=None, actions=())
+        return RepairReport(
+            model=model, freed=Freed(), warnings=(), before=before, after=before, baseline=None, actions=()
+        )
     lost = lost_while_merged(survey)
     prepared = _prepare(survey, baseline, lost)
     watched, plan, left = carry_out(prepared)
@@ -151,6 +153,4 @@ def _explained(survey: Survey, restored: dict[int, bool], *, had_adapters: bool)
     if any(getattr(config, "bias", "none") not in (None, False, "none") for config in survey.configs.values()):
         return {}
     adapters = {id(parameter) for container in survey.containers for parameter in container.module.parameters()}
-    return {
-        key: flag for key, flag in restored.items() if key not in adapters and (had_adapters or not flag)
-    }
+    return {key: flag for key, flag in restored.items() if key not in adapters and (had_adapters or not flag)}

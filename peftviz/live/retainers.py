@@ -5,10 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 import types
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_FLOORS = 7
 MAX_OBJECTS = 200
@@ -17,7 +19,13 @@ MAX_HOLDERS = 3
 NOT_PYTHON = "no Python object: most likely the autograd graph of an output or loss that is still kept"
 UNNAMED = "an object that no variable names"
 
-_TRANSPARENT = (types.CellType, types.GeneratorType, type(iter([])), type(iter(())), type(iter({}.values())))
+_TRANSPARENT: tuple[type, ...] = (
+    types.CellType,
+    types.GeneratorType,
+    type(iter([])),
+    type(iter(())),
+    type(iter({}.values())),
+)
 
 
 def holders_of(tensor: torch.Tensor) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
-"""One walk of a model that collects what the deletion has to look at: PEFT's modules, their containers, the registries."""
+"""One walk of a model that collects what deletion has to look at: PEFT's modules, their containers, the registries."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,10 @@ from peftviz.live.peft_facts import (
     is_peft_class,
     is_tuner_layer,
 )
+
+if TYPE_CHECKING:
+import functools
+from collections.abc import MutableMapping
 
 Chain = tuple[Any, str, torch.nn.Module] | None
 """Where a module was met: the chain of its parent, its name there, the parent."""
@@ -74,11 +78,10 @@ class Survey:
 
     def _walk(self) -> None:
         seen: set[int] = set()
-        seen_tensors: set[int] = set()
         category_of: dict[type, int] = {}
         containers: set[int] = set()
         registries: set[int] = set()
-        parameters = self.parameters
+        parameters: list[torch.nn.Parameter | None] = []
         stack: list[tuple[torch.nn.Module, Chain]] = [(self.model, None)]
         while stack:
             module, chain = stack.pop()
@@ -96,12 +99,8 @@ class Survey:
             if children is None:  # a ScriptModule keeps its slots elsewhere
                 children = dict(module.named_children())
             else:
-                own = slots["_parameters"]
-                if own:
-                    for parameter in own.values():
-                        if parameter is not None and id(parameter) not in seen_tensors:
-                            seen_tensors.add(id(parameter))
-                            parameters.append(parameter)
+                if slots["_parameters"]:
+                    parameters += slots["_parameters"].values()
                 if slots["_forward_hooks"] or slots["_forward_pre_hooks"]:
                     self.hooked.append(Holder(module, chain))
                 if category == _PEFT or "peft_config" in slots:
@@ -111,12 +110,14 @@ class Survey:
                     (child, (chain, name, module)) for name, child in reversed(children.items()) if child is not None
                 ]
 
+        self.parameters = list({id(item): item for item in parameters if item is not None}.values())
+
     def _collect(
         self, module: torch.nn.Module, chain: Chain, category: int, containers: set[int], registries: set[int]
     ) -> None:
         slots = vars(module)
         for attribute in REGISTRY_ATTRIBUTES:
-            registry = slots.get(attribute)
+            registry: Any = slots.get(attribute)
             if is_registry(registry):
                 self.registry_owners.append((module, attribute, chain))
                 if id(registry) not in registries:
@@ -138,7 +139,7 @@ class Survey:
                 containers.add(id(child))
                 self.containers.append(Holder(child, (chain, name, module), is_container=True, owner=holder))
 
-    @property
+    @functools.cached_property
     def configs(self) -> dict[str, Any]:
         """Configs by adapter, in the order of the first registry that names each."""
         found: dict[str, Any] = {}
@@ -157,7 +158,7 @@ class Survey:
             return "transformers" if vars(self.model).get("_hf_peft_config_loaded") else "injected"
         return None
 
-    @property
+    @functools.cached_property
     def names(self) -> list[str]:
         """Every adapter name, the registered ones first, then those that only the tree knows, in preorder."""
         found = dict.fromkeys(self.configs)
@@ -165,8 +166,7 @@ class Survey:
             found.update(dict.fromkeys(keys_of(container.module)))
         return list(found)
 
-
-    @property
+    @functools.cached_property
     def living(self) -> list[str]:
         """Adapters that count: the registered ones in config order; without any registry, those with layer weights."""
         if self.registries:
@@ -200,11 +200,13 @@ def is_registry(value: object) -> bool:
     return isinstance(value, dict) and all(is_config_class(type(config)) for config in value.values())
 
 
+@functools.cache
 def is_dict_like(cls: type) -> bool:
     """Whether a class is a container of modules, parameters or buffers by name."""
     return issubclass(cls, (torch.nn.ModuleDict, torch.nn.ParameterDict)) or is_buffer_dict(cls)
 
 
+@functools.cache
 def is_wrapper(cls: type) -> bool:
     """Whether a class wraps a module of the base model."""
     return is_tuner_layer(cls) or is_auxiliary_wrapper(cls)
@@ -217,7 +219,7 @@ def wrapped_module(wrapper: torch.nn.Module) -> torch.nn.Module | None:
         module = children.get(slot)
         if module is not None:
             return module  # type: ignore[no-any-return]
-    for name, child in children.items():
+    for child in children.values():
         if child is not None and is_tuner_layer(type(child)):  # a wrapper of tokens keeps the module one floor deeper
             return wrapped_module(child)
     return None

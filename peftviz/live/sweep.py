@@ -14,8 +14,8 @@ Everything here reads. `Edits` only notes what has to be done to which dictionar
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterator, MutableMapping
-from typing import Any
+from types import CellType
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,7 +28,11 @@ from peftviz.live.peft_facts import (
     is_peft_class,
     is_peft_function,
 )
-from peftviz.live.survey import Holder, Survey
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, MutableMapping
+
+    from peftviz.live.survey import Holder, Survey
 
 MAX_DEPTH = 6
 
@@ -141,7 +145,7 @@ _ATOMS = frozenset({bool, int, float, complex, type(None), torch.dtype, torch.de
 def _strip(
     value: Any, names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits, depth: int
 ) -> tuple[bool, Any]:
-    """Whether the names were found, and the value without them: another object for sequences and sets, the same for dictionaries."""
+    """Whether the names were found, and the value without them: for dictionaries the same object, else another."""
     if depth > MAX_DEPTH or type(value) in _ATOMS:
         return False, value
     if isinstance(value, dict):
@@ -231,12 +235,8 @@ def _carries(value: Any, names: Collection[str], depth: int) -> bool:
     elif isinstance(value, dict):
         parts = [*value, *value.values()]
     else:
-        parts = []
-        for cell in getattr(value, "__closure__", None) or ():
-            try:
-                parts.append(cell.cell_contents)
-            except ValueError:  # an empty cell
-                continue
+        cells = getattr(value, "__closure__", None) or ()
+        parts = [cell.cell_contents for cell in cells if cell != CellType()]
     return any(_carries(part, names, depth + 1) for part in parts)
 
 

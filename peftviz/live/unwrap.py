@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from peftviz.live.activity import available_on
 from peftviz.live.peft_facts import DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
 from peftviz.live.survey import Survey, chain_path, is_dict_like, is_wrapper, keys_of, wrapped_module
 from peftviz.live.sweep import SLOTS, Edits
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    import torch
 
 
 def empty_wrappers(

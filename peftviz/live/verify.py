@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from peftviz.core.plan import Freed
@@ -18,6 +18,9 @@ from peftviz.live.prepare import Prepared, storage_bytes
 from peftviz.live.retainers import holders_of
 from peftviz.live.survey import Survey, chain_path
 from peftviz.live.sweep import as_list, find_traces
+
+if TYPE_CHECKING:
+    import torch
 
 MAX_EXPLAINED = 4
 """Of so many tensors that stay alive the holders are looked up; each look-up reads the whole heap."""

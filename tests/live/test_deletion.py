@@ -8,13 +8,13 @@ import pytest
 import torch
 from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from tests.live.zoo import HAS_TOKENS, Handle, llama, lora, net, one_adapter, output, two_adapters
-from tests.oracle import describe, differences, photograph
 
 from peftviz.auditing import audit
 from peftviz.errors import AdapterError, ModelError
 from peftviz.live.capture import capture
 from peftviz.live.deletion import delete_adapter, plan_deletion
+from tests.live.zoo import HAS_TOKENS, Handle, llama, lora, net, one_adapter, output, two_adapters
+from tests.oracle import describe, differences, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -375,7 +375,9 @@ def test_a_tensor_that_is_held_is_named_with_its_holder() -> None:
     handle = two_adapters("linear", "peft")
     held = layers(handle.model)[0].lora_A["b"].weight
     report = delete_adapter(handle.model, "b")
-    assert [path for path, _ in report.freed.alive] == ["base_model.model.model.layers.0.self_attn.q_proj.lora_A.b.weight"]
+    assert [path for path, _ in report.freed.alive] == [
+        "base_model.model.model.layers.0.self_attn.q_proj.lora_A.b.weight"
+    ]
     assert "variable `held`" in report.freed.alive[0][1][0]
     assert report.freed.tensors == report.plan.tensors - 1
     assert report.freed.bytes == report.plan.nbytes - held.numel() * 4
@@ -395,9 +397,13 @@ def test_an_optimizer_that_holds_them_is_named() -> None:
 def test_bytes_freed_are_those_of_the_plan() -> None:
     handle = two_adapters("heads", "peft")
     report = delete_adapter(handle.model, "b")
-    assert report.freed.bytes == report.plan.bytes_freed == sum(
-        # q and v of two layers, A and B of rank 2, and the head
-        [2 * 2 * (16 * 2 + 2 * 16) * 4, 32 * 16 * 4]
+    assert (
+        report.freed.bytes
+        == report.plan.bytes_freed
+        == sum(
+            # q and v of two layers, A and B of rank 2, and the head
+            [2 * 2 * (16 * 2 + 2 * 16) * 4, 32 * 16 * 4]
+        )
     )
 
 

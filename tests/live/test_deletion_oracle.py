@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gc
 import weakref
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from tests.live.zoo import CASES, WAYS, Handle, has_way, one_adapter, output, two_adapters
-from tests.oracle import describe, compare, differences
 
 from peftviz.live.capture import capture
 from peftviz.live.deletion import delete_adapter
+from tests.live.zoo import CASES, WAYS, Handle, has_way, one_adapter, output, two_adapters
+from tests.oracle import compare, describe, differences
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MATRIX = [(case, way) for case in CASES for way in WAYS if has_way(case, way)]
 

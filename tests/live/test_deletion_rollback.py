@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
-from tests.live.zoo import HAS_TOKENS, two_adapters
-from tests.oracle import photograph
 
 from peftviz.errors import VerificationError
 from peftviz.live import deletion
 from peftviz.live.deletion import delete_adapter, plan_deletion
 from peftviz.live.journal import Journal
-from peftviz.live.prepare import Prepared
+from tests.live.zoo import HAS_TOKENS, two_adapters
+from tests.oracle import photograph
+
+if TYPE_CHECKING:
+    from peftviz.live.prepare import Prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -65,6 +69,7 @@ if HAS_TOKENS:
         "tokens": ("tokens-tied", "peft", True, "", False),
         "last-tokens": ("tokens-and-head", "peft", False, "", True),
     }
+
 
 def name_is_gone(model: torch.nn.Module, name: str) -> bool:
     return name not in vars(model).get("peft_config", {}) and not any(

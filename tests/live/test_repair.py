@@ -10,12 +10,12 @@ import pytest
 import torch
 from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
-from tests.live.zoo import CASES, WAYS, Handle, has_way, llama, lora, one_adapter, output, two_adapters
-from tests.oracle import compare, describe, differences, photograph
 
 from peftviz.auditing import audit
 from peftviz.live.capture import capture
 from peftviz.live.repair import repair
+from tests.live.zoo import CASES, WAYS, Handle, has_way, llama, lora, one_adapter, output, two_adapters
+from tests.oracle import compare, describe, differences, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -100,7 +100,7 @@ def test_a_ghost_of_a_failed_add_goes() -> None:
     model = get_peft_model(llama(), lora(("q_proj",)), adapter_name="a")
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
-            options = dict(r=2, lora_alpha=2, lora_dropout=0.0, init_lora_weights=True, use_rslora=False)
+            options = {"r": 2, "lora_alpha": 2, "lora_dropout": 0.0, "init_lora_weights": True, "use_rslora": False}
             try:
                 module.update_layer("ghost", config=lora(("q_proj",)), **options)
             except TypeError:

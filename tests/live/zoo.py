@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import _set_adapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 HAS_TOKENS = "trainable_token_indices" in {field.name for field in dataclasses.fields(LoraConfig)}
 
@@ -39,7 +41,13 @@ def llama(*, tie: bool = False) -> torch.nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
-    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=32)
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 32,
+    }
     model = LlamaForCausalLM(LlamaConfig(num_key_value_heads=2, tie_word_embeddings=tie, **sizes)).eval()
     if tie:
         assert model.lm_head.weight is model.model.embed_tokens.weight
