@@ -20,8 +20,7 @@ from peftviz.live.peft_facts import (
 )
 
 if TYPE_CHECKING:
-import functools
-from collections.abc import MutableMapping
+    from collections.abc import MutableMapping
 
 Chain = tuple[Any, str, torch.nn.Module] | None
 """Where a module was met: the chain of its parent, its name there, the parent."""
