@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from peftviz.auditing import assert_clean as assert_clean
+    from peftviz.auditing import audit as audit
     from peftviz.core.audit import Audit as Audit
     from peftviz.core.audit import Finding as Finding
     from peftviz.core.diff import Change as Change
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from peftviz.core.snapshot import Snapshot as Snapshot
     from peftviz.core.timeline import Step as Step
     from peftviz.errors import PeftvizError as PeftvizError
-    from peftviz.auditing import assert_clean as assert_clean
-    from peftviz.auditing import audit as audit
     from peftviz.live.capture import capture as capture
     from peftviz.live.deletion import DeletionReport as DeletionReport
     from peftviz.live.deletion import delete_adapter as delete_adapter
