@@ -101,7 +101,7 @@ def _tensors(a: Snapshot, diff: Diff, module_row: IntArray) -> TensorTable:
     spec = fields["shape"] | fields["dtype"] | fields["device"] | fields["class"]
     wrapped = below(b, (diff.module_kinds & (Kind.WRAPPED | Kind.UNWRAPPED)) != 0)
     role = fields["role"] | (wrapped[theirs.owner] if len(theirs) else False)
-    storage = first_occurrence(_assemble(source, ours.storage, theirs.storage + len(ours), retied))
+    storage = first_occurrence(_shared(source, ours.storage, theirs.storage, retied))
     odd = _assemble(source, storage_nbytes(a), storage_nbytes(b), fields["storage_nbytes"])
     odd_rows = np.flatnonzero(odd >= 0)
     values = fields["values"] if a.values == b.values else np.ones(len(theirs), bool)
@@ -129,6 +129,19 @@ def _assemble(source: IntArray, ours: IntArray, theirs: IntArray, changed: BoolA
         return theirs
     kept = (source >= 0) & ~changed
     return np.where(kept, ours[np.maximum(source, 0)], theirs)
+
+
+def _shared(source: IntArray, ours: IntArray, theirs: IntArray, retied: IntArray) -> IntArray:
+    """A key of the storage of each row: kept rows stay with their storage, the others join the rows they share with.
+
+    A tensor may be tied to others anew within a storage whose other rows have not changed.
+    """
+    kept = np.flatnonzero((source >= 0) & ~retied)
+    key_of_group = np.arange(len(theirs)) + len(ours)
+    key_of_group[theirs[kept]] = ours[source[kept]]
+    keys = key_of_group[theirs]
+    keys[kept] = ours[source[kept]]
+    return keys
 
 
 def _identities(

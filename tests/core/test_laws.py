@@ -14,7 +14,7 @@ from peftviz.core.patch import patch
 from peftviz.core.serialize import load, load_many, save, save_many
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.wellformed import problem
-from tests.core.stand_in import Model
+from tests.core.stand_in import Model, Node, Slot, Storage, Tensor
 from tests.core.strategies import histories, models, snapshots
 
 QUICK = settings(deadline=None, max_examples=2000, phases=[Phase.generate], database=None)
@@ -136,6 +136,17 @@ def test_patch_applies_what_diff_found(pair: tuple[Snapshot, Snapshot]) -> None:
     patched = patch(before, diff(before, after))
     assert after == patched
     assert problem(patched) is None
+
+
+def test_patch_keeps_one_storage_whose_tensors_are_tied_anew() -> None:
+    model = Model(Node(0))
+    storage = Storage()
+    tied, view = Tensor(1, storage=storage), Tensor(2, storage=storage)
+    model.root.tensors = {"a": Slot(tied), "b": Slot(tied), "view": Slot(view), "c": Slot(tied)}
+    other = model.copy()
+    other.root.tensors["a"].tensor = Tensor(3, storage=other.root.tensors["b"].tensor.storage)
+    before, after = model.snapshot(), other.snapshot()
+    assert after == patch(before, diff(before, after))
 
 
 @given(pairs())
