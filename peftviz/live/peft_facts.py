@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from types import FunctionType
 
 
-def _once_a_class(question: Callable[[type], bool]) -> Callable[[type], bool]:
+def once_a_class(question: Callable[[type], bool]) -> Callable[[type], bool]:
     """`functools.cache` for a question about a class, typed: to a type checker, classes are not hashable."""
     return functools.cache(question)
 
 
-@_once_a_class
+@once_a_class
 def is_peft_class(cls: type) -> bool:
     """Whether a class is PEFT's own or derives from one of PEFT's, without importing peft."""
     return any(base.__module__.partition(".")[0] == "peft" for base in cls.__mro__)
@@ -230,26 +230,26 @@ NOT_ADAPTER_NAMES = CONSTRUCTION_ATTRIBUTES | {
 """Instance attributes of PEFT's whose strings name modules, attributes or arguments: never adapters."""
 
 
-@_once_a_class
+@once_a_class
 def is_tuner_layer(cls: type) -> bool:
     """Whether a class is a layer of a tuner: one that wraps a module and holds adapters for it."""
     return any(base.__name__ == "BaseTunerLayer" and is_peft_class(base) for base in cls.__mro__)
 
 
-@_once_a_class
+@once_a_class
 def is_auxiliary_wrapper(cls: type) -> bool:
     """Whether a class wraps a module to train copies of it or tokens of it, beside the tuner."""
     names = {base.__name__ for base in cls.__mro__ if is_peft_class(base)}
     return not names.isdisjoint({"AuxiliaryTrainingWrapper", "ModulesToSaveWrapper"})
 
 
-@_once_a_class
+@once_a_class
 def accepts_no_active_adapter(cls: type) -> bool:
     """Whether a wrapper of this class may have an empty list of active adapters; older ones fail on it."""
     return any("check_set_adapter" in vars(base) for base in cls.__mro__)
 
 
-@_once_a_class
+@once_a_class
 def is_config_class(cls: type) -> bool:
     """Whether a class describes an adapter; its fields are the user's, not state of the model."""
     return any(base.__name__ == "PeftConfigMixin" and is_peft_class(base) for base in cls.__mro__)

@@ -17,6 +17,7 @@ from peftviz.live.peft_facts import (
     is_config_class,
     is_peft_class,
     is_tuner_layer,
+    once_a_class,
 )
 
 if TYPE_CHECKING:
@@ -199,13 +200,13 @@ def is_registry(value: object) -> bool:
     return isinstance(value, dict) and all(is_config_class(type(config)) for config in value.values())
 
 
-@functools.cache
+@once_a_class
 def is_dict_like(cls: type) -> bool:
     """Whether a class is a container of modules, parameters or buffers by name."""
     return issubclass(cls, (torch.nn.ModuleDict, torch.nn.ParameterDict)) or is_buffer_dict(cls)
 
 
-@functools.cache
+@once_a_class
 def is_wrapper(cls: type) -> bool:
     """Whether a class wraps a module of the base model."""
     return is_tuner_layer(cls) or is_auxiliary_wrapper(cls)
