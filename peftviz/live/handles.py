@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from peftviz.live.peft_facts import MODEL_SLOTS, handle_kind
+from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, handle_kind
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def without_adapter(method: str, handle: torch.nn.Module) -> functools.partial[A
 
 
 def _run(handle: torch.nn.Module, method: str, *arguments: Any, **keywords: Any) -> Any:
-    if vars(handle).get("active_adapter"):
+    if vars(handle).get(ACTIVE_OF_HANDLE):
         return getattr(type(handle), method)(handle, *arguments, **keywords)
     base = base_of(handle)
     keywords = {key: value for key, value in keywords.items() if key not in PEFT_ARGUMENTS}

@@ -20,6 +20,7 @@ from peftviz.live.handles import FORWARDED, base_of, outer_handles, without_adap
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
+    DISABLED_OF_LAYER,
     MERGED_OF_LAYER,
     MIXIN_LOADED,
     MODULE_NAMES_OF_HANDLE,
@@ -236,7 +237,7 @@ def _freeze_switched_off(prepared: Prepared, actions: list[Action], *, is_last: 
     if is_last:
         return
     edited = {
-        id(mapping) for _, mapping, key, value in prepared.edits.list if key == "_disable_adapters" and value is False
+        id(mapping) for _, mapping, key, value in prepared.edits.list if key == DISABLED_OF_LAYER and value is False
     }
     for holder in prepared.survey.holders:
         module = holder.module

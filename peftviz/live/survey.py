@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from peftviz.live.peft_facts import (
+    MIXIN_LOADED,
     MODEL_SLOTS,
     REGISTRY_ATTRIBUTES,
     WRAPPED_SLOTS,
@@ -155,7 +156,7 @@ class Survey:
         if kind is not None:
             return kind
         if self.registries or self.holders:
-            return "transformers" if vars(self.model).get("_hf_peft_config_loaded") else "injected"
+            return "transformers" if vars(self.model).get(MIXIN_LOADED) else "injected"
         return None
 
     @functools.cached_property
