@@ -134,7 +134,7 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if kind == "plan":
             return self._plan(request), []
         if kind == "apply":
-            return {"lines": self._apply(request.get("token"))}, []
+            return self._apply(request.get("token")), []
         if kind == "capture":
             self._action("capture")()
             self.refresh()
@@ -161,7 +161,7 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._plans = {self._tokens: (name, act, self._length())}
         return {"token": self._tokens, "lines": lines}
 
-    def _apply(self, token: Any) -> list[str]:
+    def _apply(self, token: Any) -> dict[str, Any]:
         name, act, length = self._plans.pop(token, ("", None, -1))
         if act is None:
             raise PeftvizError(
@@ -176,7 +176,8 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if audit is not None and name:
             left = sum(1 for finding in audit if finding.adapter == name)
             lines.append(f"✓ no trace of {name!r} is left" if not left else f"◆ {left} findings still name {name!r}")
-        return lines
+        held = len(getattr(getattr(report, "freed", None), "alive", ()))
+        return {"lines": lines, "held": held}
 
     def _repair_lines(self) -> list[str]:
         findings = [finding for finding in self._findings() if finding.repairable]

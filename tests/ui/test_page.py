@@ -64,7 +64,7 @@ def test_page_follows_the_system_and_the_width(page: Any, tmp_path: Path) -> Non
     path = tmp_path / "page.html"
     to_html(diff(before.snapshot(), adapted(before, "default").snapshot()), path)
     page.goto(path.as_uri())
-    root = page.get_by_role("application", name="peftviz inspector")
+    root = page.get_by_role("region", name="peftviz inspector")
     root.wait_for()
     assert root.get_attribute("data-theme") == "light"
     page.emulate_media(color_scheme="dark")

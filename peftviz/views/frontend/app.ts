@@ -87,7 +87,7 @@ export class App {
     this.tools.append(help);
     const main = element("main", {}, this.tabs, this.tools, this.panel);
     this.root = element(
-      "div", { class: "peftviz", role: "application", "aria-label": say.inspector },
+      "div", { class: "peftviz", role: "region", "aria-label": say.inspector },
       this.header, this.notice, element("div", { class: "middle" }, this.timeline.root, main, this.details), this.foot, this.dialog.root,
     );
     this.root.addEventListener("keydown", (event) => this.key(event));
@@ -129,7 +129,7 @@ export class App {
   private resized(): void {
     const width = this.root.clientWidth;
     if (!width) return; // hidden for a moment
-    const size = width > 980 ? "wide" : width > 620 ? "narrow" : "tiny";
+    const size = width > 1280 ? "wide" : width > 980 ? "medium" : width > 620 ? "narrow" : "tiny";
     if (size === this.size) return;
     this.size = this.root.dataset.size = size;
     this.openTab(this.tab);

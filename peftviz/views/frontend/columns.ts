@@ -10,13 +10,13 @@ import type { ColumnName } from "./wire.ts";
 const names = say.columns;
 
 export const MERGED: readonly GridColumn[] = [
-  { key: "name", title: names.module, width: "minmax(210px, 2.4fr)" },
+  { key: "name", title: names.module, width: "minmax(206px, 3fr)" },
   { key: "change", title: names.change, width: "104px" },
-  { key: "type", title: names.type, width: "minmax(120px, 1.5fr)" },
+  { key: "type", title: names.type, width: "minmax(116px, 1.4fr)" },
   { key: "shape", title: names.shape, width: "minmax(84px, 0.9fr)" },
-  { key: "device", title: names.device, width: "minmax(64px, 0.45fr)" },
-  { key: "trainable", title: names.trainable, width: "minmax(82px, 0.8fr)" },
-  { key: "memory", title: names.memory, width: "minmax(212px, 1fr)", end: true },
+  { key: "device", title: names.device, width: "minmax(68px, 0.3fr)" },
+  { key: "trainable", title: names.trainable, width: "minmax(78px, 0.8fr)" },
+  { key: "memory", title: names.memory, width: "minmax(206px, 1fr)", end: true },
 ];
 
 const SIDES = ["type", "shape", "dtype", "device", "trainable", "bytes"] as const;
@@ -35,7 +35,7 @@ export const PARAMETERS: readonly GridColumn[] = [
   { key: "change", title: names.change, width: "104px", sortable: true },
   { key: "shape", title: names.shape, width: "minmax(90px, 0.9fr)", sortable: true },
   { key: "dtype", title: names.dtype, width: "minmax(64px, 0.5fr)", sortable: true },
-  { key: "device", title: names.device, width: "minmax(64px, 0.45fr)" },
+  { key: "device", title: names.device, width: "minmax(68px, 0.3fr)" },
   { key: "trainable", title: names.trainable, width: "minmax(74px, 0.7fr)", sortable: true },
   { key: "elements", title: names.elements, width: "minmax(76px, 0.6fr)", end: true, sortable: true },
   { key: "memory", title: names.memory, width: "minmax(212px, 1fr)", end: true, sortable: true },
@@ -43,8 +43,10 @@ export const PARAMETERS: readonly GridColumn[] = [
 
 /** Leaves out what a narrow view has no room for; the details panel says it. */
 export function fitting(columns: readonly GridColumn[], size: string): readonly GridColumn[] {
-  const dropped = size === "tiny" ? ["device", "shape", "trainable", "elements"] : size === "narrow" ? ["device"] : [];
-  return columns.filter(({ key }) => !dropped.includes(key));
+  const dropped = size === "tiny" ? ["device", "shape", "trainable", "elements"] : size === "wide" ? [] : ["device"];
+  const narrow = (column: GridColumn): GridColumn =>
+    column.key === "memory" && size !== "wide" ? { ...column, width: "minmax(150px, 0.9fr)" } : column; // without its bar
+  return columns.filter(({ key }) => !dropped.includes(key)).map(narrow);
 }
 
 /** Fills the cells of one row; `head` is the top of the chain shown as one row, or -1 for the full path. */
@@ -61,7 +63,10 @@ export function fillRow(
   }
   columns.forEach(({ key }, index) => {
     const cell = cells[index];
-    if (key === "name" || key === "path") cell.replaceChildren(...name(model, at, head, level));
+    if (key === "name" || key === "path") {
+      cell.replaceChildren(...name(model, at, head, level));
+      if (key === "path") cell.setAttribute("aria-label", visible(model.path(at), 1000)); // shown in two pieces
+    }
     else if (key === "change") cell.replaceChildren(badge(status));
     else if (key === "memory") memory(model, cell, at, status);
     else {
@@ -95,7 +100,12 @@ function name(model: TreeModel, at: number, head: number, level: number): Node[]
     text = text.slice(0, text.length - own.length).replace(/\.$/, "");
     if (text) parts.push(element("code", {}, visible(text), " "));
     parts.push(element("em", {}, say.alike(`${own}–${Number(own) + folded - 1}`, folded)));
-  } else parts.push(element("code", { title: visible(model.path(at), 1000) }, visible(text)));
+  } else {
+    const title = visible(model.path(at), 1000);
+    const cut = head < 0 ? text.lastIndexOf(".", text.lastIndexOf(".") - 1) : 0;
+    if (cut > 0) parts.push(element("code", { class: "front", title }, visible(text.slice(0, cut))));
+    parts.push(element("code", { title }, visible(cut > 0 ? text.slice(cut) : text))); // the end of a path tells more
+  }
   const note = columns.was[at] ? say.was(visible(strings[columns.was[at]])) : columns.note[at] ? visible(strings[columns.note[at]]) : "";
   if (note) parts.push(element("span", { class: "note", title: note }, note));
   return parts;

@@ -21,8 +21,9 @@ export function detailsOf(model: TreeModel, row: number, deeds: Deeds): Node[] {
   const nodes: Node[] = [];
   for (const finding of about) nodes.push(...findingNodes(finding, row, deeds));
   if (!about.length) nodes.push(element("h2", {}, say.details));
-  nodes.push(facts(model, row, about));
-  nodes.push(buttons(model, row, about, deeds));
+  // What can be done stands right below what is the matter.
+  if (about.length) nodes.push(buttons(model, row, about, deeds), facts(model, row, about));
+  else nodes.push(facts(model, row, about), buttons(model, row, about, deeds));
   for (const finding of about) nodes.push(...evidenceOf(finding));
   nodes.push(...changes(model, row), ...extras(model, row));
   return nodes;

@@ -7,11 +7,17 @@ import { say } from "./messages.ts";
 
 const SLOW = 6000;
 
+/** What was done, and how many tensors that should be gone something still holds. */
+export interface Outcome {
+  lines: string[];
+  held: number;
+}
+
 export interface Task {
   title: string;
   confirm: string;
   plan(): Promise<Plan>;
-  apply(token: number): Promise<string[]>;
+  apply(token: number): Promise<Outcome>;
 }
 
 export class PlanDialog {
@@ -62,8 +68,8 @@ export class PlanDialog {
   private async apply(turn: number, task: Task, plan: Plan): Promise<void> {
     const report = await this.wait(turn, say.working, task.apply(plan.token));
     if (!report) return;
-    this.title.textContent = `✓ ${say.done}`;
-    this.show([lines(report)]);
+    this.title.textContent = report.held ? `⚠ ${say.doneButHeld(report.held)}` : `✓ ${say.done}`;
+    this.show([lines(report.lines)]);
     this.closing();
   }
 

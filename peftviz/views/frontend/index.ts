@@ -1,7 +1,7 @@
 /** The one ES module: `render` for anywidget, and the start of an exported page. */
 
 import { App, type Outside } from "./app.ts";
-import type { PlanDialog, Task } from "./dialog.ts";
+import type { Outcome, PlanDialog, Task } from "./dialog.ts";
 import { type HostModel, Kernel, type Plan, type StepEntry, type View } from "./kernel.ts";
 import { say } from "./messages.ts";
 import { mount } from "./mount.ts";
@@ -32,7 +32,7 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
       title,
       confirm,
       plan: async () => (await kernel.ask({ ask: "plan", ...what }, noKernel)).content as unknown as Plan,
-      apply: async (token) => (await kernel.ask({ ask: "apply", token }, noKernel)).content.lines as string[],
+      apply: async (token) => (await kernel.ask({ ask: "apply", token }, noKernel)).content as unknown as Outcome,
     };
     void dialog.run(task);
   }
@@ -76,7 +76,15 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
     if (states.size > REMEMBERED) states.delete(states.keys().next().value!);
   }
 
-  const changed = (): void => void current();
+  let queued = false;
+  const changed = (): void => {
+    if (queued) return; // one message sets several traits
+    queued = true;
+    queueMicrotask(() => {
+      queued = false;
+      void current();
+    });
+  };
   model.on("change:_table", changed as never);
   model.on("change:_steps", changed as never);
   void current();
