@@ -18,18 +18,19 @@ def preorder_positions(parent: IntArray) -> IntArray:
         For each record its row in preorder, shape `(records,)`.
     """
     count = len(parent)
+    parent = parent.astype(np.int32, copy=False)
     depth = record_depth(parent)
     by_depth = np.argsort(depth, kind="stable")
     bounds = np.searchsorted(depth[by_depth], np.arange(int(depth.max(initial=0)) + 2))
     levels = [by_depth[bounds[level] : bounds[level + 1]] for level in range(len(bounds) - 1)]
-    size = np.ones(count, np.int64)
+    size = np.ones(count, np.int32)
     for level in reversed(levels[1:]):
         np.add.at(size, parent[level], size[level])
-    position = np.zeros(count, np.int64)
+    position = np.zeros(count, np.int32)
     for level in levels[1:]:
         siblings = level[np.argsort(parent[level], kind="stable")]
         owner = parent[siblings]
-        before = np.cumsum(size[siblings]) - size[siblings]
+        before = np.cumsum(size[siblings], dtype=np.int32) - size[siblings]
         first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
         offset = np.repeat(before[first], np.diff(np.r_[first, len(siblings)]))
         position[siblings] = position[owner] + 1 + before - offset
@@ -38,11 +39,11 @@ def preorder_positions(parent: IntArray) -> IntArray:
 
 def record_depth(parent: IntArray) -> IntArray:
     """Number of ancestors of each record. Shape `(records,)`."""
-    depth = np.zeros(len(parent), np.int32)
-    ancestor = parent.astype(np.int64)
-    rows = np.flatnonzero(ancestor >= 0)
-    while len(rows):
-        depth[rows] += 1
-        ancestor[rows] = parent[ancestor[rows]]
-        rows = rows[ancestor[rows] >= 0]
+    depth = np.zeros(len(parent), np.uint16)  # numpy sorts 16 bits by radix, much faster than more
+    ancestor = parent.astype(np.int32)
+    alive = ancestor >= 0
+    while alive.any():
+        depth += alive
+        ancestor = np.where(alive, parent[ancestor], -1)  # an ancestor of -1 reads the last entry, and is not used
+        alive = ancestor >= 0
     return depth

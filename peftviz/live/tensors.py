@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
@@ -35,13 +36,13 @@ class TensorRecorder:
         self._registry = registry
         self._values = values
         self._specs: Interner[tuple[Any, ...]] = Interner()
-        self._columns: dict[str, list[IntArray]] = {
-            name: []
-            for name in (
-                *("owner", "name", "spec", "flags", "version"),
-                *("identity", "key", "storage_nbytes", "fingerprint"),
-            )
-        }
+        self._meta_specs: set[int] = set()
+        self._specs_judged = 0
+        self._owners, self._name_codes, self._spec_codes = array("i"), array("i"), array("i")
+        self._flags, self._grads = array("B"), array("B")
+        self._versions, self._identities = array("q"), array("q")
+        self._storages, self._storage_nbytes = array("q"), array("q")
+        self._fingerprints: list[IntArray] = []
 
     def add(
         self,
@@ -58,9 +59,7 @@ class TensorRecorder:
             parameters: The `_parameters` in it.
             buffers: The `_buffers` in it.
         """
-        owners: list[int] = []
-        names: list[int] = []
-        flags: list[int] = []
+        owners, names, flags = self._owners, self._name_codes, self._flags
         tensors: list[torch.Tensor] = []
         codes = self._names
         for index in compress(range(len(parameters)), parameters):
@@ -79,44 +78,41 @@ class TensorRecorder:
                     flags.append(_HIDDEN_BUFFER if name in hidden else _BUFFER)
                     tensors.append(tensor)
         if tensors:
-            columns = self._columns
-            columns["owner"].append(np.array(owners, np.int64))
-            columns["name"].append(np.array(names, np.int32))
             with torch._C.DisableTorchFunctionSubclass():  # a subclass must not turn a look into a computation
-                self._visit(flags, tensors)
+                self._visit(tensors)
 
-    def _visit(self, flags: list[int], tensors: list[torch.Tensor]) -> None:
+    def _visit(self, tensors: list[torch.Tensor]) -> None:
         specs = self._specs
         try:
             spec = [specs[tensor.shape, tensor.dtype, tensor.device, type(tensor)] for tensor in tensors]
-            version = [tensor._version for tensor in tensors]
+            self._versions.extend([tensor._version for tensor in tensors])
         except RuntimeError:  # a lazy parameter without a shape, an inference tensor without a version
             spec = [specs[_shape(tensor), tensor.dtype, tensor.device, type(tensor)] for tensor in tensors]
-            version = [_version(tensor) for tensor in tensors]
-        grads = [tensor.requires_grad for tensor in tensors]
-        meta = [tensor.is_meta for tensor in tensors]
-        columns = self._columns
-        if all(meta):
-            key, nbytes = list(map(id, tensors)), np.full(len(tensors), -1)
+            self._versions.extend([_version(tensor) for tensor in tensors])
+        self._spec_codes.extend(spec)
+        self._grads.extend([tensor.requires_grad for tensor in tensors])
+        self._identities.extend(self._registry.serials(tensors))
+        if len(specs) > self._specs_judged:
+            self._meta_specs = {code for (_, _, device, _), code in specs.items() if device.type == "meta"}
+            self._specs_judged = len(specs)
+        nowhere = self._meta_specs.issuperset(spec)
+        if nowhere:
+            self._storages.extend(map(id, tensors))
+            self._storage_nbytes.extend([-1] * len(tensors))
         else:
-            pairs = [_storage(tensor) for tensor in tensors]
-            key, nbytes = [pair[0] for pair in pairs], np.array([pair[1] for pair in pairs], np.int64)
+            for tensor in tensors:
+                key, nbytes = _storage(tensor)
+                self._storages.append(key)
+                self._storage_nbytes.append(nbytes)
         if self._values != "off":
             full = self._values == "full"
-            empty = np.zeros(len(tensors), np.uint64)
-            columns["fingerprint"].append(empty if all(meta) else fingerprints(tensors, full=full))
-        columns["spec"].append(np.array(spec, np.int32))
-        columns["flags"].append(np.array(flags, np.uint8) + np.array(grads, np.uint8) * _REQUIRES_GRAD)
-        columns["version"].append(np.array(version, np.int64))
-        columns["identity"].append(np.array(self._registry.serials(tensors), np.int64))
-        columns["key"].append(np.array(key, np.int64))
-        columns["storage_nbytes"].append(nbytes)
+            hashes = np.zeros(len(tensors), np.uint64) if nowhere else fingerprints(tensors, full=full)
+            self._fingerprints.append(hashes)
 
     def move(self, moved: Mapping[int, int]) -> None:
         """Gives the tensors of some records to others."""
         if moved:
-            owner = self._joined("owner")
-            self._columns["owner"] = [np.array([moved.get(record, record) for record in owner.tolist()], np.int64)]
+            self._owners = array("i", [moved.get(record, record) for record in self._owners])
 
     def settle(self, position: IntArray) -> None:
         """Puts the columns in the order of the module rows.
@@ -124,25 +120,26 @@ class TensorRecorder:
         Args:
             position: Module row of each module record.
         """
-        owner = position[self._joined("owner")]
+        owner = position[column(self._owners)]
         order = np.argsort(owner, kind="stable")
         self.owner = owner[order]
-        self.name, self.spec, self.flags, self.version, self.identity = (
-            self._joined(column)[order] for column in ("name", "spec", "flags", "version", "identity")
-        )
-        self.fingerprint = self._joined("fingerprint")[order] if self._values != "off" else np.zeros(0, np.uint64)
-        self.storage = first_occurrence(self._joined("key")[order])
+        self.name, self.spec = column(self._name_codes)[order], column(self._spec_codes)[order]
+        self.flags = (column(self._flags) + column(self._grads) * _REQUIRES_GRAD)[order]
+        self.version, self.identity = column(self._versions)[order], column(self._identities)[order]
+        taken = self._values != "off" and len(order) > 0
+        self.fingerprint = np.concatenate(self._fingerprints)[order] if taken else np.zeros(0, np.uint64)
+        self.storage = first_occurrence(column(self._storages)[order])
         self.specs = tuple(_spec(*key) for key in self._specs)
-        nbytes = self._joined("storage_nbytes")[order]
+        nbytes = column(self._storage_nbytes)[order]
         expected = np.array([spec.nbytes for spec in self.specs], np.int64)[self.spec]
         leader = self.storage == np.arange(len(self.storage))
         self.odd_storage_rows = np.flatnonzero(leader & (nbytes >= 0) & (nbytes != expected))
         self.odd_storage_nbytes = nbytes[self.odd_storage_rows]
-        self._columns.clear()
 
-    def _joined(self, column: str) -> IntArray:
-        pieces = self._columns[column]
-        return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+def column(values: array[int]) -> IntArray:
+    """The numbers of an `array` as a numpy column, without a copy."""
+    return np.frombuffer(values, dtype=values.typecode) if values else np.zeros(0, values.typecode)
 
 
 def _storage(tensor: torch.Tensor) -> tuple[int, int]:

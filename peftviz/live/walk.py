@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter, itemgetter
 from typing import Any
 
@@ -23,7 +23,7 @@ from peftviz.live.identity import IdentityRegistry
 from peftviz.live.interning import Interner
 from peftviz.live.module_state import StateInterner, hooks_json, to_json
 from peftviz.live.peft_facts import is_peft_class
-from peftviz.live.tensors import TensorRecorder
+from peftviz.live.tensors import TensorRecorder, column
 
 CHUNK = 256
 
@@ -161,7 +161,7 @@ class _Walker:
             for index, (before, after, backward, flag) in enumerate(hooks):
                 if (before or after or backward or flag is not None) and (text := hooks_json(dicts[index])):
                     self._hooks_of[base + index] = self.hook_lists[text]
-        self._read_adapter_state(base, chunk, codes, dicts)
+        self._read_adapter_state(base, chunk, codes, dicts, children)
         self.tensors.add(base, dicts, parameters, buffers)
         return children
 
@@ -177,7 +177,12 @@ class _Walker:
         return again
 
     def _read_adapter_state(
-        self, base: int, chunk: list[torch.nn.Module], codes: list[int], dicts: list[Mapping[str, Any]]
+        self,
+        base: int,
+        chunk: list[torch.nn.Module],
+        codes: list[int],
+        dicts: list[Mapping[str, Any]],
+        children: Sequence[Mapping[str, torch.nn.Module]],
     ) -> None:
         if len(self.types) > self._classes_judged:
             self._peft_codes = {code for cls, code in self.types.items() if is_peft_class(cls)}
@@ -188,7 +193,8 @@ class _Walker:
             states = [0] * len(codes)
         else:
             states = [code_of_state(slots) if code in peft else 0 for code, slots in zip(codes, dicts, strict=True)]
-        for index in [index for index, slots in enumerate(dicts) if "peft_config" in slots or "_peft_config" in slots]:
+        parents = compress(range(len(chunk)), children)  # no leaf holds a registry
+        for index in [index for index in parents if "peft_config" in dicts[index] or "_peft_config" in dicts[index]]:
             self._registries.append((base + index, chunk[index]))
             if codes[index] not in peft:
                 own = {key: value for key, value in dicts[index].items() if "peft" in key}
@@ -201,7 +207,7 @@ class _Walker:
         """Empties the slots of modules met before: they are expanded once only, which also ends cycles."""
         kept = []
         first_record: dict[int, int] = {}
-        for record, serial in enumerate(chain.from_iterable(column.tolist() for column in self._identities)):
+        for record, serial in enumerate(chain.from_iterable(chunk.tolist() for chunk in self._identities)):
             first_record.setdefault(serial, record)
         for record, (serial, slots) in enumerate(zip(serials, dicts, strict=True), base):
             first = first_record.setdefault(serial, record)
@@ -226,13 +232,13 @@ class _Walker:
         alias_records = sorted(aliases, key=position.__getitem__)
         alias_rows = position[alias_records].astype(np.int64)
         alias_targets = position[[aliases[record] for record in alias_records]].astype(np.int64)
-        kind = _column(self._types)[order]
-        flags = _column(self._training)[order] * np.uint8(ModuleFlag.TRAINING)
+        kind = column(self._types)[order]
+        flags = column(self._training)[order] * np.uint8(ModuleFlag.TRAINING)
         flags[np.isin(kind, list(self._peft_codes))] |= np.uint8(ModuleFlag.PEFT_CLASS)
-        state = _column(self._states)[order]
+        state = column(self._states)[order]
         hooks = _scatter(self._hooks_of, self._count)[order]
-        for column in (state, hooks):  # both rows are one object: what was read once holds for both
-            column[alias_rows] = column[alias_targets] = np.maximum(column[alias_rows], column[alias_targets])
+        for codes in (state, hooks):  # both rows are one object: what was read once holds for both
+            codes[alias_rows] = codes[alias_targets] = np.maximum(codes[alias_rows], codes[alias_targets])
         ordered_parent = parent[order]
         return Walk(
             parent=np.where(ordered_parent < 0, -1, position[ordered_parent]),
@@ -280,10 +286,6 @@ def _scatter(values: dict[int, int], count: int) -> IntArray:
     if values:
         column[list(values)] = list(values.values())
     return column
-
-
-def _column(values: array[int]) -> IntArray:
-    return np.frombuffer(values, values.typecode) if len(values) else np.zeros(0, values.typecode)
 
 
 def _slots_of(module: torch.nn.Module) -> dict[str, Any]:
