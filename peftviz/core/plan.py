@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import overload
 
 from peftviz.core.display import Displayed
+from peftviz.core.paths import Paths
 from peftviz.core.quantities import format_bytes
 
 MAX_LINES = 12
@@ -29,6 +32,48 @@ class Action:
     detail: str
 
 
+Noted = tuple[str, int, str, str]
+"""An action as it is noted: kind, record of a module, name below that, detail."""
+
+
+class Actions(Sequence[Action]):
+    """The actions of a plan; their paths are spelled out when they are read, which few of a large plan are.
+
+    Args:
+        noted: The actions in the order in which they are carried out.
+        paths: Path of each record.
+    """
+
+    def __init__(self, noted: Sequence[Noted], paths: Paths) -> None:
+        self._noted = noted
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._noted)
+
+    @overload
+    def __getitem__(self, index: int) -> Action: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Action, ...]: ...
+    def __getitem__(self, index: int | slice) -> Action | tuple[Action, ...]:
+        if isinstance(index, slice):
+            return tuple(self._read(noted) for noted in self._noted[index])
+        return self._read(self._noted[index])
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (Actions, tuple)) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def _read(self, noted: Noted) -> Action:
+        kind, record, name, detail = noted
+        return Action(kind, self._paths.below(record, name), detail)
+
+
 @dataclass(frozen=True)
 class DeletionPlan(Displayed):
     """What `delete_adapter` will do; looking at it changes nothing.
@@ -50,7 +95,7 @@ class DeletionPlan(Displayed):
 
     adapter: str
     handle: str
-    actions: tuple[Action, ...]
+    actions: Sequence[Action]
     names: tuple[str, ...]
     active_before: tuple[str, ...]
     next_active: tuple[str, ...]

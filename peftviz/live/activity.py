@@ -53,7 +53,7 @@ class Activity:
 def read_activity(survey: Survey, names: Collection[str]) -> Activity:
     """Chooses the next active adapters: the remaining active ones, else the first left in config order."""
     registered = survey.living
-    followers = {id(module): parent for parent, _, module, _ in survey.places if is_auxiliary_wrapper(type(parent))}
+    followers = survey.followers
     reported: list[str] = []
     local: dict[str, None] = {}
     disabled: list[bool] = []
@@ -219,7 +219,6 @@ def trainable_parameters(survey: Survey, wanted: Collection[tuple[int | None, st
     """
     everywhere = {name for owner, name in wanted if owner is None}
     for container in survey.containers:
-        assert container.owner is not None
         owner = container.owner.module
         names = everywhere | {name for key, name in wanted if key == id(owner)}
         slots = vars(owner)
@@ -228,7 +227,7 @@ def trainable_parameters(survey: Survey, wanted: Collection[tuple[int | None, st
             continue
         frozen = slots.get(DECLARED_FROZEN) or {}
         for name in names:
-            if name in keys_of(container.module) and container.name not in frozen.get(name, ()):
+            if name in container.keys and container.name not in frozen.get(name, ()):
                 yield from parameters_under(container.module, name)
 
 

@@ -8,9 +8,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from types import FunctionType
+from typing import TypeVar
+
+Answer = TypeVar("Answer")
 
 
-def once_a_class(question: Callable[[type], bool]) -> Callable[[type], bool]:
+def once_a_class(question: Callable[[type], Answer]) -> Callable[[type], Answer]:
     """`functools.cache` for a question about a class, typed: to a type checker, classes are not hashable."""
     return functools.cache(question)
 
@@ -48,11 +51,22 @@ MIXIN_LOADED = "_hf_peft_config_loaded"
 
 def handle_kind(model: object) -> str | None:
     """`"PeftModel"`, `"PeftMixedModel"` or `"tuner"` when the object is one of PEFT's own handles, else None."""
-    names = {base.__name__ for base in type(model).__mro__ if is_peft_class(base)}
-    for kind in ("PeftModel", "PeftMixedModel"):
-        if kind in names:
-            return kind
-    return "tuner" if "BaseTuner" in names or (REGISTRY_ATTRIBUTES[0] in vars(model) and names) else None
+    kind = _handle_class(type(model))
+    if kind == "":
+        return "tuner" if REGISTRY_ATTRIBUTES[0] in vars(model) else None
+    return kind
+
+
+@once_a_class
+def _handle_class(cls: type) -> str | None:
+    """The kind that a class determines, None for a class that is not PEFT's, "" for another of PEFT's."""
+    names = {base.__name__ for base in cls.__mro__ if is_peft_class(base)}
+    found = [kind for kind in ("PeftModel", "PeftMixedModel") if kind in names]
+    if found:
+        return found[0]
+    if "BaseTuner" in names:
+        return "tuner"
+    return "" if names else None
 
 
 # Operations: what `watch` records as one step each. A name counts only where the installed package has it. ------------

@@ -13,7 +13,7 @@ from peftviz.live.capture import capture, check_model
 from peftviz.live.deletion import Report, carry_out
 from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_peft_class
 from peftviz.live.prepare import Prepared, prepare
-from peftviz.live.survey import Survey, is_wrapper, keys_of
+from peftviz.live.survey import Survey, is_wrapper
 from peftviz.live.sweep import UNSEARCHED, as_list
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
         before=before,
         after=capture(left, label="after repair"),
         baseline=baseline,
-        actions=plan.actions,
+        actions=tuple(plan.actions),
     )
 
 
@@ -106,10 +106,9 @@ def leftover_names(survey: Survey, baseline: Snapshot | None = None) -> list[str
     living = set(survey.living)
     found: dict[str, None] = {}
     for container in survey.containers:
-        names = [name for name in keys_of(container.module) if name not in living]
-        owner = container.owner
-        of_tuner = owner is not None and handle_kind(owner.module) is not None
-        if of_tuner and len(names) == len(keys_of(container.module)):
+        names = [name for name in container.keys if name not in living]
+        of_tuner = handle_kind(container.owner.module) is not None
+        if of_tuner and len(names) == len(container.keys):
             names = [name for name in names if next(parameters_under(container.module, name), None) is not None]
         found.update(dict.fromkeys(names))
     once = {adapter.name for adapter in baseline.adapters} - living if baseline is not None else set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -16,40 +17,71 @@ from peftviz.live.peft_facts import (
     is_auxiliary_wrapper,
     is_buffer_dict,
     is_config_class,
-    is_peft_class,
     is_tuner_layer,
     once_a_class,
 )
+from peftviz.live.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-Chain = tuple[Any, str, torch.nn.Module] | None
-"""Where a module was met: the chain of its parent, its name there, the parent."""
-
 _NOT_STATE = frozenset((*WRAPPED_SLOTS, *MODEL_SLOTS))
 
-_PLAIN, _CONTAINER, _PEFT = range(3)
+NON_PERSISTENT = "_non_persistent_buffers_set"
+
+_STORES = itemgetter("_modules", "_parameters", "_buffers", NON_PERSISTENT)
 
 
 class Holder:
-    """One of PEFT's modules, or a container or a hooked module, and where it was met first."""
+    """One of PEFT's modules, or a hooked one, and its record in the tree."""
 
-    __slots__ = ("chain", "is_container", "module", "name", "owner")
+    __slots__ = ("is_container", "module", "row", "tree")
 
-    def __init__(
-        self, module: torch.nn.Module, chain: Chain, *, is_container: bool = False, owner: Holder | None = None
-    ) -> None:
+    def __init__(self, module: torch.nn.Module, tree: Tree, row: int, is_container: bool = False) -> None:
         self.module = module
-        self.chain = chain
+        self.tree = tree
+        self.row = row
         self.is_container = is_container
-        self.owner = owner
-        self.name = chain[1] if chain else ""
 
     @property
     def path(self) -> str:
         """Dotted path from the model."""
-        return chain_path(self.chain)
+        return self.tree.paths[self.row]
+
+
+class Container:
+    """A container of modules, parameters or buffers by adapter that one of PEFT's modules holds.
+
+    Attributes:
+        module: The container.
+        owner: Who holds it.
+        name: Its name there.
+        keys: What it holds, in order.
+        is_odd: Whether names may live elsewhere in it too: in its list of keys, or of buffers that are not saved.
+    """
+
+    __slots__ = ("is_odd", "keys", "module", "name", "owner")
+
+    def __init__(self, module: torch.nn.Module, owner: Holder, name: str, keys: tuple[str, ...], is_odd: bool) -> None:
+        self.module = module
+        self.owner = owner
+        self.name = name
+        self.keys = keys
+        self.is_odd = is_odd
+
+    @property
+    def path(self) -> str:
+        """Dotted path from the model."""
+        return self.owner.tree.paths.below(self.owner.row, self.name)
+
+
+class Place(NamedTuple):
+    """Where a wrapper sits: its parent, its name there, the wrapper, the record of this place."""
+
+    parent: torch.nn.Module
+    name: str
+    module: torch.nn.Module
+    row: int
 
 
 class Survey:
@@ -57,88 +89,72 @@ class Survey:
 
     Attributes:
         model: The root.
+        tree: The walk's records.
         holders: PEFT's modules in preorder, those inside adapters' own containers included.
-        containers: Containers that modules of PEFT's hold, each once; `owner` is the holder.
-        places: Every place of a wrapper: its parent, the name there, the wrapper itself, the chain.
-        registries: Path and dictionary of each config registry, distinct dictionaries only.
-        registry_owners: Modules that hold a registry attribute, with the attribute.
+        containers: Containers that modules of PEFT's hold and that are not empty, each once.
+        places: Every place of a wrapper.
+        registries: Record and dictionary of each config registry, distinct dictionaries only.
+        registry_owners: Modules that hold a registry attribute, with the attribute and their record.
         hooked: Modules with forward hooks.
-        parameters: Every parameter of the model once, in order.
+        parameters: Every parameter of the model once.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
+        self.tree = tree = Tree(model)
+        self.parameters = tree.parameters
         self.holders: list[Holder] = []
-        self.containers: list[Holder] = []
-        self.places: list[tuple[torch.nn.Module, str, torch.nn.Module, Chain]] = []
-        self.registries: list[tuple[str, MutableMapping[str, Any]]] = []
-        self.registry_owners: list[tuple[torch.nn.Module, str, Chain]] = []
-        self.hooked: list[Holder] = []
-        self.parameters: list[torch.nn.Parameter] = []
-        self._walk()
+        self.containers: list[Container] = []
+        self.places: list[Place] = []
+        self.registries: list[tuple[int, MutableMapping[str, Any]]] = []
+        self.registry_owners: list[tuple[torch.nn.Module, str, int]] = []
+        self.hooked = [Holder(tree.modules[row], tree, row) for row in tree.hooked]
+        self._collect_holders()
+        self._collect_registries()
 
-    def _walk(self) -> None:
-        seen: set[int] = set()
-        category_of: dict[type, int] = {}
-        containers: set[int] = set()
-        registries: set[int] = set()
-        parameters: list[torch.nn.Parameter | None] = []
-        stack: list[tuple[torch.nn.Module, Chain]] = [(self.model, None)]
-        while stack:
-            module, chain = stack.pop()
+    def _collect_holders(self) -> None:
+        tree = self.tree
+        modules, parents, names = tree.modules, tree.parents, tree.names
+        met: set[int] = set()
+        for row in tree.peft:
+            module = modules[row]
             cls = type(module)
-            category = category_of.get(cls)
-            if category is None:
-                category = category_of[cls] = _category(cls)
-            if category == _PEFT and chain is not None and is_wrapper(cls):
-                self.places.append((chain[2], chain[1], module, chain))
-            if id(module) in seen:
+            if row and is_wrapper(cls):
+                self.places.append(Place(modules[parents[row]], names[row], module, row))
+            if row in tree.again:
                 continue
-            seen.add(id(module))
-            slots = module.__dict__
-            children = slots.get("_modules")
-            if children is None:  # a ScriptModule keeps its slots elsewhere
-                children = dict(module.named_children())
-            else:
-                if slots["_parameters"]:
-                    parameters += slots["_parameters"].values()
-                if slots["_forward_hooks"] or slots["_forward_pre_hooks"]:
-                    self.hooked.append(Holder(module, chain))
-                if category == _PEFT or "peft_config" in slots:
-                    self._collect(module, chain, category, containers, registries)
-            if children:
-                stack += [
-                    (child, (chain, name, module)) for name, child in reversed(children.items()) if child is not None
-                ]
+            if is_dict_like(cls):
+                self.holders.append(Holder(module, tree, row, True))
+                continue
+            holder = Holder(module, tree, row)
+            self.holders.append(holder)
+            children = module.__dict__["_modules"]
+            for name in _dict_like(tuple(children), tuple(map(type, children.values()))):
+                child = children[name]
+                slots = child.__dict__
+                inner, parameters, buffers, left_out = _STORES(slots)
+                listed = slots.get("_keys")
+                if not (inner or parameters or buffers or left_out or listed) or id(child) in met:
+                    continue
+                met.add(id(child))
+                keys = tuple(dict.fromkeys((*inner, *parameters, *buffers)) if parameters or buffers else inner)
+                is_odd = bool(left_out) or bool(listed and listed.keys() != dict.fromkeys(keys).keys())
+                self.containers.append(Container(child, holder, name, keys, is_odd))
 
-        self.parameters = list({id(item): item for item in parameters if item is not None}.values())
-
-    def _collect(
-        self, module: torch.nn.Module, chain: Chain, category: int, containers: set[int], registries: set[int]
-    ) -> None:
-        slots = vars(module)
-        for attribute in REGISTRY_ATTRIBUTES:
-            registry: Any = slots.get(attribute)
-            if is_registry(registry):
-                self.registry_owners.append((module, attribute, chain))
-                if id(registry) not in registries:
-                    registries.add(id(registry))
-                    self.registries.append((chain_path(chain), registry))
-        if category != _PEFT:
-            return
-        holder = Holder(module, chain, is_container=is_dict_like(type(module)))
-        self.holders.append(holder)
-        if holder.is_container:
-            return
-        for name, child in slots["_modules"].items():
-            if (
-                child is not None
-                and name not in _NOT_STATE
-                and is_dict_like(type(child))
-                and id(child) not in containers
-            ):
-                containers.add(id(child))
-                self.containers.append(Holder(child, (chain, name, module), is_container=True, owner=holder))
+    def _collect_registries(self) -> None:
+        """Registries of PEFT's handles and of models with injected adapters, outermost first."""
+        tree = self.tree
+        met: set[int] = set()
+        handles = [holder.row for holder in self.holders if handle_kind(holder.module) is not None]
+        for row in sorted([*handles, *tree.registered], key=tree.position.__getitem__):
+            module = tree.modules[row]
+            for attribute in REGISTRY_ATTRIBUTES:
+                registry: Any = vars(module).get(attribute)
+                if is_registry(registry):
+                    self.registry_owners.append((module, attribute, row))
+                    if id(registry) not in met:
+                        met.add(id(registry))
+                        self.registries.append((row, registry))
 
     @functools.cached_property
     def configs(self) -> dict[str, Any]:
@@ -163,8 +179,8 @@ class Survey:
     def names(self) -> list[str]:
         """Every adapter name, the registered ones first, then those that only the tree knows, in preorder."""
         found = dict.fromkeys(self.configs)
-        for container in self.containers:
-            found.update(dict.fromkeys(keys_of(container.module)))
+        for keys in dict.fromkeys(container.keys for container in self.containers):
+            found.update(dict.fromkeys(keys))
         return list(found)
 
     @functools.cached_property
@@ -172,22 +188,21 @@ class Survey:
         """Adapters that count: the registered ones in config order; without any registry, those with layer weights."""
         if self.registries:
             return list(self.configs)
-        followers = {id(module) for parent, _, module, _ in self.places if is_auxiliary_wrapper(type(parent))}
+        followers = self.followers
+        owners = (
+            container.keys
+            for container in self.containers
+            if is_tuner_layer(type(container.owner.module)) and id(container.owner.module) not in followers
+        )
         found: dict[str, None] = {}
-        for container in self.containers:
-            owner = container.owner
-            if owner is not None and is_tuner_layer(type(owner.module)) and id(owner.module) not in followers:
-                found.update(dict.fromkeys(keys_of(container.module)))
+        for keys in dict.fromkeys(owners):
+            found.update(dict.fromkeys(keys))
         return list(found)
 
-
-def chain_path(chain: Chain) -> str:
-    """Dotted path of a chain."""
-    parts = []
-    while chain is not None:
-        parts.append(chain[1])
-        chain = chain[0]
-    return ".".join(reversed(parts))
+    @functools.cached_property
+    def followers(self) -> dict[int, torch.nn.Module]:
+        """Layers inside an auxiliary wrapper (tokens), by `id`, with the wrapper that they follow."""
+        return {id(place.module): place.parent for place in self.places if is_auxiliary_wrapper(type(place.parent))}
 
 
 def keys_of(container: torch.nn.Module) -> list[str]:
@@ -226,7 +241,7 @@ def wrapped_module(wrapper: torch.nn.Module) -> torch.nn.Module | None:
     return None
 
 
-def _category(cls: type) -> int:
-    if is_peft_class(cls):
-        return _PEFT
-    return _CONTAINER if is_dict_like(cls) else _PLAIN
+@functools.lru_cache(maxsize=4096)
+def _dict_like(names: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
+    """Which children of a module can be containers by adapter; layers alike have children alike."""
+    return tuple(name for name, cls in zip(names, classes, strict=True) if name not in _NOT_STATE and is_dict_like(cls))

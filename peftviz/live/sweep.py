@@ -28,15 +28,15 @@ from peftviz.live.peft_facts import (
     is_peft_class,
     is_peft_function,
 )
+from peftviz.live.survey import NON_PERSISTENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, MutableMapping
+    from collections.abc import Set as AbstractSet
 
-    from peftviz.live.survey import Holder, Survey
+    from peftviz.live.survey import Container, Holder, Survey
 
 MAX_DEPTH = 6
-
-NON_PERSISTENT = "_non_persistent_buffers_set"
 
 SLOTS = frozenset(vars(torch.nn.Module()))
 
@@ -84,27 +84,31 @@ def container_slots(container: torch.nn.Module, name: str) -> list[MutableMappin
     return found
 
 
-def sweep_containers(survey: Survey, names: Collection[str], edits: Edits) -> Iterator[tuple[str, str, str]]:
+def sweep_containers(survey: Survey, names: AbstractSet[str], edits: Edits) -> Iterator[tuple[Container, str]]:
     """Notes the removal of what containers hold under the names.
 
     Yields:
-        Path of the container, the name, and what is removed.
+        The container and the name.
     """
+    ordered = sorted(names)
     for container in survey.containers:
-        slots = vars(container.module)
-        for name in names:
+        if names.isdisjoint(container.keys) and not container.is_odd:
+            continue
+        for name in ordered:
             hit = False
             for mapping in container_slots(container.module, name):
                 hit |= edits.delete(mapping, name)
             if hit:
-                yield container.path, name, "entry"
-        left_out = slots.get(NON_PERSISTENT)
-        if left_out and not left_out.isdisjoint(names):
-            edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+                yield container, name
+        if container.is_odd:
+            slots = vars(container.module)
+            left_out = slots[NON_PERSISTENT]
+            if left_out and not left_out.isdisjoint(names):
+                edits.set(slots, NON_PERSISTENT, left_out.difference(names))
 
 
 def sweep_state(
-    holder: Holder, names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits
+    holder: Holder, names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits
 ) -> list[str]:
     """Notes the removal of the names from the attributes of one of PEFT's modules.
 
@@ -120,9 +124,12 @@ def sweep_state(
     """
     touched = []
     slots = vars(holder.module)
-    for attribute, value in slots.items():
+    for attribute in _searched(tuple(slots), tuple(map(type, slots.values()))):
+        value = slots[attribute]
         cls = type(value)
-        if cls in _ATOMS or attribute in UNSEARCHED:
+        if cls is dict:
+            if value and _strip_dict(value, names, known, replacement, edits, 0):
+                touched.append(attribute)
             continue
         if cls is str:
             if value in names and "adapter" in attribute and edits.set(slots, attribute, replacement):
@@ -139,11 +146,21 @@ def sweep_state(
     return touched
 
 
+@functools.lru_cache(maxsize=4096)
+def _searched(attributes: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
+    """Which attributes of a module can hold a name, by their names and the types of their values."""
+    return tuple(
+        attribute
+        for attribute, cls in zip(attributes, classes, strict=True)
+        if cls not in _ATOMS and attribute not in UNSEARCHED
+    )
+
+
 _ATOMS = frozenset({bool, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
 
 
 def _strip(
-    value: Any, names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits, depth: int
+    value: Any, names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits, depth: int
 ) -> tuple[bool, Any]:
     """Whether the names were found, and the value without them: for dictionaries the same object, else another."""
     if depth > MAX_DEPTH or type(value) in _ATOMS:
@@ -180,7 +197,7 @@ def _strip(
 
 
 def _strip_dict(
-    mapping: dict[Any, Any], names: frozenset[str], known: Collection[str], replacement: Any, edits: Edits, depth: int
+    mapping: dict[Any, Any], names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits, depth: int
 ) -> bool:
     if not mapping:
         return False
@@ -189,7 +206,7 @@ def _strip_dict(
         if name in mapping:
             edits.delete(mapping, name)
             hit = True
-    if all(key in known for key in mapping):
+    if mapping.keys() <= known:
         return hit  # keyed by adapter: what stays belongs to the others
     for key, item in mapping.items():
         if type(key) is str and key in names:
@@ -205,11 +222,11 @@ def _strip_dict(
     return hit
 
 
-def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterator[tuple[str, str]]:
+def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterator[tuple[Holder, str]]:
     """Notes the removal of PEFT's hooks that carry one of the names.
 
     Yields:
-        Path of the module and name of the hook's function.
+        The module and the name of the hook's function.
     """
     for holder in survey.hooked:
         slots = vars(holder.module)
@@ -220,7 +237,7 @@ def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterato
                         if flags.startswith(slot) and key in slots.get(flags, ()):
                             edits.delete(slots[flags], key)
                     function = hook.func if isinstance(hook, functools.partial) else hook
-                    yield holder.path, getattr(function, "__name__", type(hook).__name__)
+                    yield holder, getattr(function, "__name__", type(hook).__name__)
 
 
 def _carries(value: Any, names: Collection[str], depth: int) -> bool:
@@ -240,24 +257,24 @@ def _carries(value: Any, names: Collection[str], depth: int) -> bool:
     return any(_carries(part, names, depth + 1) for part in parts)
 
 
-def find_traces(survey: Survey, names: Collection[str], known: Collection[str]) -> list[str]:
+def find_traces(survey: Survey, names: frozenset[str], known: AbstractSet[str]) -> list[str]:
     """Every place where one of the names still lives, in words; empty when none does."""
     edits = Edits()
-    wanted = frozenset(names)
-    traces = [f"{path} holds {name!r}" for path, name, _ in sweep_containers(survey, names, edits)]
+    traces = [f"{container.path} holds {name!r}" for container, name in sweep_containers(survey, names, edits)]
     for holder in survey.holders:
-        traces += [f"{holder.path}.{attribute}" for attribute in sweep_state(holder, wanted, known, None, edits)]
+        traces += [f"{holder.path}.{attribute}" for attribute in sweep_state(holder, names, known, None, edits)]
+        slots = vars(holder.module)
         traces += [
             f"{holder.path}.{attribute}"
             for attribute in BY_OWN_RULES
-            if not wanted.isdisjoint(as_list(vars(holder.module).get(attribute)))
+            if (value := slots.get(attribute)) and not names.isdisjoint(as_list(value))
         ]
-    traces += [f"{path}: hook {hook}" for path, hook in sweep_hooks(survey, names, edits)]
+    traces += [f"{holder.path}: hook {hook}" for holder, hook in sweep_hooks(survey, names, edits)]
     traces += [
-        f"registry of {path or 'the model'} knows {name!r}"
-        for path, registry in survey.registries
+        f"registry of {survey.tree.paths[row] or 'the model'} knows {name!r}"
+        for row, registry in survey.registries
         for name in registry
-        if name in wanted
+        if name in names
     ]
     return traces
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftviz.live.activity import available_on
 from peftviz.live.peft_facts import DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
-from peftviz.live.survey import Survey, chain_path, is_dict_like, is_wrapper, keys_of, wrapped_module
+from peftviz.live.survey import Survey, is_dict_like, is_wrapper, keys_of, wrapped_module
 from peftviz.live.sweep import SLOTS, Edits
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def empty_wrappers(
-    survey: Survey, names: Collection[str], known: Collection[str], *, only_touched: bool
+    survey: Survey, names: frozenset[str], known: Collection[str], *, only_touched: bool
 ) -> dict[int, torch.nn.Module]:
     """Wrappers that hold nothing for any adapter once the names are gone.
 
@@ -30,11 +30,12 @@ def empty_wrappers(
         The wrappers by `id`.
     """
     found: dict[int, torch.nn.Module] = {}
-    verdicts: dict[int, bool] = {}
+    stays = {id(container.owner.module) for container in survey.containers if not names.issuperset(container.keys)}
+    verdicts: dict[int, bool] = dict.fromkeys(stays, False)
     for _, _, module, _ in survey.places:
         if id(module) not in verdicts:
             held = adapters_on(module, known)
-            verdicts[id(module)] = held <= set(names) and (bool(held) or not only_touched)
+            verdicts[id(module)] = held <= names and (bool(held) or not only_touched)
         if verdicts[id(module)] and wrapped_module(module) is not None:
             found[id(module)] = module
     return found
@@ -49,14 +50,14 @@ def adapters_on(wrapper: torch.nn.Module, known: Collection[str]) -> set[str]:
     return found
 
 
-def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits) -> list[tuple[str, str]]:
+def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits) -> list[tuple[int, str]]:
     """Notes the edits that put the wrapped modules back in the wrappers' places.
 
     Returns:
-        Path and class of each wrapper that goes, every place of it.
+        Record and class of each wrapper that goes, every place of it.
     """
-    done = []
-    for parent, name, module, chain in survey.places:
+    done: list[tuple[int, str]] = []
+    for parent, name, module, row in survey.places if leaving else ():
         if id(module) not in leaving or id(parent) in leaving:
             continue
         if is_wrapper(type(parent)) and name not in WRAPPED_SLOTS:
@@ -65,7 +66,7 @@ def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: 
         while inner is not None and id(inner) in leaving:
             inner = wrapped_module(inner)
         if inner is not None and edits.set(vars(parent)["_modules"], name, inner):
-            done.append((chain_path(chain), type(module).__name__))
+            done.append((row, type(module).__name__))
     return done
 
 
@@ -73,26 +74,29 @@ def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) ->
     """Notes the edits that take unwrapped modules off the tuners' lists of what they adapted."""
     gone = set(unwrapped)
     for holder in survey.holders:
+        if is_wrapper(type(holder.module)):
+            continue
         slots = vars(holder.module)
         for attribute in TARGETED_ATTRIBUTES:
             listed = slots.get(attribute)
             if not isinstance(listed, list) or not listed:
                 continue
             prefix = f"{holder.path}.model." if holder.path else "model."
-            kept = [
-                path
-                for path in dict.fromkeys(listed)
-                if prefix + path not in gone
-                and not (attribute == TARGETED_ATTRIBUTES[1] and prefix + path.rpartition(".")[0] in gone)
-            ]
+            kept = [path for path in dict.fromkeys(listed) if not gone or not _is_gone(prefix + path, attribute, gone)]
             if kept != listed:
                 edits.set(slots, attribute, kept)
+
+
+def _is_gone(path: str, attribute: str, gone: Collection[str]) -> bool:
+    return path in gone or (attribute == TARGETED_ATTRIBUTES[1] and path.rpartition(".")[0] in gone)
 
 
 def correct_declarations(wrapper: torch.nn.Module, names: Collection[str], edits: Edits) -> bool:
     """Notes the removal of what a layer declares beside its class for containers that the deletion empties."""
     slots = vars(wrapper)
     declared: Any = slots.get(DECLARED_LAYERS)
+    if declared is None:
+        return False
     inherited = getattr(type(wrapper), DECLARED_LAYERS, None)
     if not isinstance(declared, tuple) or not isinstance(inherited, tuple):
         return False

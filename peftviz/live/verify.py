@@ -12,11 +12,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from peftviz.core.plan import Freed
 from peftviz.errors import VerificationError
 from peftviz.live.activity import read_activity
-from peftviz.live.handles import base_of
 from peftviz.live.peft_facts import MERGED_OF_LAYER, handle_kind, is_peft_class
 from peftviz.live.prepare import Prepared, storage_bytes
 from peftviz.live.retainers import holders_of
-from peftviz.live.survey import Survey, chain_path
+from peftviz.live.survey import Survey
 from peftviz.live.sweep import as_list, find_traces
 
 if TYPE_CHECKING:
@@ -57,23 +56,18 @@ def verify(prepared: Prepared, before: Before) -> None:
     """
     survey = Survey(prepared.survey.model)
     plan = prepared.plan
-    wrong = find_traces(survey, plan.names, set(prepared.survey.names) | set(plan.names))
-    wrong += [
-        f"{chain_path(chain)} is still wrapped"
-        for _, _, module, chain in survey.places
-        if id(module) in prepared.leaving
-    ]
+    paths = survey.tree.paths
+    wrong = find_traces(survey, frozenset(plan.names), set(prepared.survey.names) | set(plan.names))
+    wrong += [f"{paths[place.row]} is still wrapped" for place in survey.places if id(place.module) in prepared.leaving]
     if plan.is_last and plan.unwrap:
-        base = base_of(survey.model)
         wrong += (
-            [f"{path or 'the model'} still has a registry" for path, _ in Survey(base).registries]
+            [f"{paths[row] or 'the model'} still has a registry" for row, _ in survey.registries]
             if handle_kind(survey.model) is None
             else []
         )
-        wrong += [f"{chain_path(chain)} is still wrapped" for _, _, _, chain in survey.places]
-    doomed = {id(tensor) for _, tensor in prepared.doomed}
-    expected = [parameter for parameter in prepared.survey.parameters if id(parameter) not in doomed]
-    if {id(parameter) for parameter in survey.parameters} != {id(parameter) for parameter in expected}:
+        wrong += [f"{paths[place.row]} is still wrapped" for place in survey.places]
+    expected = set(map(id, prepared.survey.parameters)) - prepared.doomed_ids
+    if set(map(id, survey.parameters)) != expected:
         wrong.append(f"{len(expected)} parameters should be left, there are {len(survey.parameters)}")
     flips = 0
     for parameter, flag in zip(prepared.survey.parameters, before.flags, strict=True):
@@ -101,9 +95,13 @@ class Watched:
     """Weak references to tensors that are about to go, and to their storages."""
 
     def __init__(self, prepared: Prepared) -> None:
-        self._tensors = [(path, weakref.ref(tensor)) for path, tensor in prepared.doomed]
+        self._paths = prepared.survey.tree.paths
+        self._tensors = [
+            (container.owner.row, f"{container.name}.{path}", weakref.ref(tensor))
+            for container, path, tensor in prepared.doomed
+        ]
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
-        for _, tensor in prepared.doomed:
+        for *_, tensor in prepared.doomed:
             try:
                 storage = tensor.untyped_storage()
             except (NotImplementedError, RuntimeError):
@@ -112,13 +110,13 @@ class Watched:
 
     def measure(self) -> Freed:
         """Looks what is gone; collects garbage first when something is not."""
-        if any(ref() is not None for _, ref in self._tensors):
+        if any(ref() is not None for *_, ref in self._tensors):
             gc.collect()
         alive: list[tuple[str, tuple[str, ...]]] = []
-        for path, ref in self._tensors:
+        for row, path, ref in self._tensors:
             tensor: torch.Tensor | None = ref()
             if tensor is not None:
-                alive.append((path, holders_of(tensor) if len(alive) < MAX_EXPLAINED else ()))
+                alive.append((self._paths.below(row, path), holders_of(tensor) if len(alive) < MAX_EXPLAINED else ()))
             del tensor
         return Freed(
             bytes=sum(nbytes for storage, nbytes in self._storages.values() if storage.expired()),
