@@ -7,7 +7,9 @@ import enum
 import functools
 import json
 import marshal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 import torch
@@ -29,37 +31,44 @@ MAX_DEPTH = 6
 class StateInterner:
     """Interns the state of modules; layers alike share one entry.
 
-    Most states hold nothing but numbers, strings and containers of them, and equal those of the layer before.
-    What is new is turned into a key by `marshal` at C speed, and into JSON once for each distinct key.
+    Most states hold nothing but numbers, strings and containers of them, and equal those of the last layer with the
+    same numbers. What is new is turned into a key by `marshal` at C speed, and into JSON once for each distinct key.
     """
 
     def __init__(self) -> None:
         self.texts: Interner[str] = Interner([""])
-        self._code_by_key: dict[tuple[tuple[str, ...], bytes], int] = {}
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._last: dict[tuple[str, ...], tuple[list[Any], int]] = {}
+        self._code_by_key: dict[tuple[int, bytes], int] = {}
+        self._layouts: dict[tuple[str, ...], tuple[int, tuple[str, ...], Callable[[Any], Any]]] = {}
+        self._last: dict[tuple[int, Any], tuple[list[Any], int]] = {}
 
     def code(self, attributes: Mapping[str, Any]) -> int:
         """Code of the state of a module with these instance attributes; 0 when it has none of its own."""
-        keys = tuple(attributes)
-        names = self._names.get(keys)
-        if names is None:
-            names = self._names[keys] = tuple(name for name in keys if name not in NO_STATE)
+        layout, names, scalars = self._layouts.get(keys := tuple(attributes)) or self._lay_out(keys, attributes)
         if not names:
             return 0
         values = [attributes[name] for name in names]
-        last = self._last.get(names)
         try:
+            mark = (layout, scalars(attributes))
+            last = self._last.get(mark)
             if last is not None and last[0] == values:
                 return last[1]
-            key = (names, marshal.dumps(values, 2))
+            key = (layout, marshal.dumps(values, 2))
         except Exception:  # it holds an object that is no plain data, or one that refuses to be compared
             return self.texts[to_json(dict(zip(names, values, strict=True)))]
         code = self._code_by_key.get(key)
         if code is None:
             code = self._code_by_key[key] = self.texts[to_json(dict(zip(names, values, strict=True)))]
-        self._last[names] = (values, code)
+        self._last[mark] = (values, code)
         return code
+
+    def _lay_out(
+        self, keys: tuple[str, ...], attributes: Mapping[str, Any]
+    ) -> tuple[int, tuple[str, ...], Callable[[Any], Any]]:
+        """Number, names and getter of the plain values among them, for modules whose `__dict__` has these keys."""
+        names = tuple(name for name in keys if name not in NO_STATE)
+        plain = [name for name in names if isinstance(attributes[name], (bool, int, float, str, NoneType))]
+        self._layouts[keys] = (len(self._layouts), names, itemgetter(*plain) if plain else lambda _: None)
+        return self._layouts[keys]
 
 
 def to_json(value: Any) -> str:

@@ -25,7 +25,7 @@ from peftviz.live.module_state import StateInterner, hooks_json, to_json
 from peftviz.live.peft_facts import is_peft_class
 from peftviz.live.tensors import TensorRecorder, column
 
-CHUNK = 256
+CHUNK = 384
 
 _EMPTY_SLOTS = {**vars(torch.nn.Module()), "training": False}
 
