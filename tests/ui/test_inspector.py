@@ -51,7 +51,7 @@ def test_red_leftover_is_deleted_with_proof(open_notebook: Callable[..., Any]) -
     widget = inspector(page)
     red = widget.get_by_role("row", name=re.compile("LEFTOVER"))
     red.wait_for(timeout=90_000)
-    assert "modules_to_save.math" in red.inner_text()
+    assert "modules_to_save.math" in red.text_content()
     assert widget.get_by_role("button", name=re.compile("^◆ 1 leftover")).is_visible()
     assert notebook.run(HAS_COPY) == "True"
 

@@ -49,7 +49,7 @@ def test_page_from_a_file(page: Any, tmp_path: Path) -> None:
     hit.wait_for()
     assert "\\u202e" in hit.inner_text()
     hit.click()
-    assert page.get_by_role("complementary", name="Details").get_by_text("onerror").count() > 0
+    assert page.get_by_role("region", name="Details").get_by_text("onerror").count() > 0
     for tab in ("Parameters", "Memory", "Findings", "Structure"):
         page.get_by_role("tab", name=re.compile(tab)).click()
         assert page.get_by_role("tabpanel", name=tab).is_visible()
@@ -70,7 +70,7 @@ def test_page_follows_the_system_and_the_width(page: Any, tmp_path: Path) -> Non
     page.emulate_media(color_scheme="dark")
     page.locator("[data-theme=dark]").wait_for()
     grid = page.get_by_role("treegrid", name="Structure")
-    details = page.get_by_role("complementary", name="Details")
+    details = page.get_by_role("region", name="Details")
     assert details.bounding_box()["x"] > grid.bounding_box()["x"] + 300, "beside the tree"
     page.set_viewport_size({"width": 560, "height": 900})
     page.locator("[data-size=tiny]").wait_for()

@@ -9,44 +9,33 @@ import type { ColumnName } from "./wire.ts";
 
 const names = say.columns;
 
+const column = (key: string, title: string, end = false, sortable = false): GridColumn => ({ key, title, end, sortable, width: "" });
+
 export const MERGED: readonly GridColumn[] = [
-  { key: "name", title: names.module, width: "minmax(206px, 3fr)" },
-  { key: "change", title: names.change, width: "104px" },
-  { key: "type", title: names.type, width: "minmax(116px, 1.4fr)" },
-  { key: "shape", title: names.shape, width: "minmax(84px, 0.9fr)" },
-  { key: "device", title: names.device, width: "minmax(68px, 0.3fr)" },
-  { key: "trainable", title: names.trainable, width: "minmax(78px, 0.8fr)" },
-  { key: "memory", title: names.memory, width: "minmax(206px, 1fr)", end: true },
+  column("name", names.module), column("change", names.change), column("type", names.type), column("shape", names.shape),
+  column("device", names.device), column("trainable", names.trainable), column("memory", names.memory, true),
 ];
 
-const SIDES = ["type", "shape", "dtype", "device", "trainable", "bytes"] as const;
-const side = (when: "before" | "after"): GridColumn[] =>
-  SIDES.map((key) => ({
-    key: `${key}_${when}`,
-    title: `${names[key === "bytes" ? "memory" : key]} ${names[when]}`,
-    width: key === "type" ? "minmax(120px, 1fr)" : key === "shape" ? "minmax(110px, 0.8fr)" : "minmax(96px, 0.5fr)",
-    end: key === "bytes",
-  }));
-
-export const SPLIT: readonly GridColumn[] = [MERGED[0], MERGED[1], ...side("before"), ...side("after")];
+export const SPLIT: readonly GridColumn[] = [
+  ...MERGED.slice(0, 2),
+  ...(["before", "after"] as const).flatMap((when) =>
+    (["type", "shape", "dtype", "device", "trainable", "bytes"] as const).map((key) =>
+      column(`${key}_${when}`, `${names[key === "bytes" ? "memory" : key]} ${names[when]}`, key === "bytes"))),
+];
 
 export const PARAMETERS: readonly GridColumn[] = [
-  { key: "path", title: names.path, width: "minmax(220px, 3fr)", sortable: true },
-  { key: "change", title: names.change, width: "104px", sortable: true },
-  { key: "shape", title: names.shape, width: "minmax(90px, 0.9fr)", sortable: true },
-  { key: "dtype", title: names.dtype, width: "minmax(64px, 0.5fr)", sortable: true },
-  { key: "device", title: names.device, width: "minmax(68px, 0.3fr)" },
-  { key: "trainable", title: names.trainable, width: "minmax(74px, 0.7fr)", sortable: true },
-  { key: "elements", title: names.elements, width: "minmax(76px, 0.6fr)", end: true, sortable: true },
-  { key: "memory", title: names.memory, width: "minmax(212px, 1fr)", end: true, sortable: true },
+  column("path", names.path, false, true), column("change", names.change, false, true), column("shape", names.shape, false, true),
+  column("dtype", names.dtype, false, true), column("device", names.device), column("trainable", names.trainable, false, true),
+  column("elements", names.elements, true, true), column("memory", names.memory, true, true),
 ];
 
-/** Leaves out what a narrow view has no room for; the details panel says it. */
-export function fitting(columns: readonly GridColumn[], size: string): readonly GridColumn[] {
-  const dropped = size === "tiny" ? ["device", "shape", "trainable", "elements"] : size === "wide" ? [] : ["device"];
-  const narrow = (column: GridColumn): GridColumn =>
-    column.key === "memory" && size !== "wide" ? { ...column, width: "minmax(150px, 0.9fr)" } : column; // without its bar
-  return columns.filter(({ key }) => !dropped.includes(key)).map(narrow);
+/** What stands in a cell, to measure it; of names, which are in code type, the number of characters. */
+export function cellText(model: TreeModel, key: string, at: number, head: number, level: number): string | number {
+  if (key === "memory") return amount(model, at, 1);
+  if (key === "change") return "";
+  if (key !== "name" && key !== "path") return value(model, key, at);
+  const { text, alike, note } = nameTexts(model, at, head, level);
+  return text.length + (alike || note ? alike.length + note.length + 1 : 0) + (level > 0 ? 2 * level + 1.5 : 0);
 }
 
 /** Fills the cells of one row; `head` is the top of the chain shown as one row, or -1 for the full path. */
@@ -63,10 +52,7 @@ export function fillRow(
   }
   columns.forEach(({ key }, index) => {
     const cell = cells[index];
-    if (key === "name" || key === "path") {
-      cell.replaceChildren(...name(model, at, head, level));
-      if (key === "path") cell.setAttribute("aria-label", visible(model.path(at), 1000)); // shown in two pieces
-    }
+    if (key === "name" || key === "path") name(model, cell, at, head, level);
     else if (key === "change") cell.replaceChildren(badge(status));
     else if (key === "memory") memory(model, cell, at, status);
     else {
@@ -84,31 +70,31 @@ export function badge(status: number): HTMLElement {
   return element("span", { class: `pill ${kind}` }, element("span", { "aria-hidden": "true" }, `${symbol} `), word);
 }
 
-function name(model: TreeModel, at: number, head: number, level: number): Node[] {
+function nameTexts(model: TreeModel, at: number, head: number, level: number): { text: string; alike: string; note: string } {
   const { columns, strings } = model.table;
-  const parts: Node[] = [];
-  if (level > 0) {
-    const open = model.isOpen(at);
-    parts.push(element("span", { class: "twisty", "aria-hidden": "true" }, model.hasChildren(at) ? (open ? "▾" : "▸") : ""));
-  }
-  const folded = model.folding ? model.runOf[at] : 0;
+  const own = strings[columns.label[at]];
   const above = head >= 0 && head !== at ? model.parent[head] : model.parent[at];
-  let text = head < 0 ? model.path(at) : at === 0 ? strings[columns.label[0]] : model.pathFrom(at, Math.max(0, above));
-  if (folded && level > 0) {
-    // `layers.0` that stands for all is shown as `layers 0–31: 32 alike`.
-    const own = strings[columns.label[at]];
-    text = text.slice(0, text.length - own.length).replace(/\.$/, "");
-    if (text) parts.push(element("code", {}, visible(text), " "));
-    parts.push(element("em", {}, say.alike(`${own}–${Number(own) + folded - 1}`, folded)));
-  } else {
-    const title = visible(model.path(at), 1000);
-    const cut = head < 0 ? text.lastIndexOf(".", text.lastIndexOf(".") - 1) : 0;
-    if (cut > 0) parts.push(element("code", { class: "front", title }, visible(text.slice(0, cut))));
-    parts.push(element("code", { title }, visible(cut > 0 ? text.slice(cut) : text))); // the end of a path tells more
-  }
-  const note = columns.was[at] ? say.was(visible(strings[columns.was[at]])) : columns.note[at] ? visible(strings[columns.note[at]]) : "";
+  let text = head < 0 ? model.path(at) : at === 0 ? own : model.pathFrom(at, Math.max(0, above));
+  const folded = model.folding && level > 0 ? model.runOf[at] : 0;
+  if (folded) text = text.slice(0, text.length - own.length).replace(/\.$/, ""); // `layers.0` stands for all of `layers 0–31: 32 alike`
+  const note = columns.was[at] ? say.was(visible(strings[columns.was[at]])) : visible(strings[columns.note[at]]);
+  return { text: visible(text), alike: folded ? say.alike(`${own}–${Number(own) + folded - 1}`, folded) : "", note };
+}
+
+/** The name in two pieces: what has to give way is the front, since the end of a path tells more. */
+function name(model: TreeModel, cell: HTMLElement, at: number, head: number, level: number): void {
+  const { text, alike, note } = nameTexts(model, at, head, level);
+  const title = visible(model.path(at), 1000) || text;
+  const parts: Node[] = [];
+  if (level > 0) parts.push(element("span", { class: "twisty", "aria-hidden": "true" }, model.hasChildren(at) ? (model.isOpen(at) ? "▾" : "▸") : ""));
+  const last = alike ? -1 : text.lastIndexOf(".");
+  const cut = head < 0 ? text.lastIndexOf(".", last - 1) : last;
+  if (cut > 0) parts.push(element("code", { class: "front", title }, element("bdi", {}, text.slice(0, cut))));
+  parts.push(element("code", { title }, cut > 0 ? text.slice(cut) : text));
+  if (alike) parts.push(element("em", { title: alike }, alike));
   if (note) parts.push(element("span", { class: "note", title: note }, note));
-  return parts;
+  cell.replaceChildren(...parts);
+  cell.setAttribute("aria-label", [head < 0 ? title : text, alike, note].filter(Boolean).join(" "));
 }
 
 function memory(model: TreeModel, cell: HTMLElement, at: number, status: number): void {
@@ -119,13 +105,18 @@ function memory(model: TreeModel, cell: HTMLElement, at: number, status: number)
     text = element("span", { class: "amount" });
     cell.append(text, element("span", { class: "bar", "aria-hidden": "true" }, element("span")));
   }
-  const old = formatBytes(before[at]);
-  const now = formatBytes(after[at]);
-  const pair = before[at] ? `${old} ${ARROW} ${after[at] ? now : "0"}` : `+${now}`;
-  setText(text, before[at] !== after[at] && status !== SAME ? pair : after[at] ? now : "");
+  setText(text, amount(model, at, status));
   const share = Math.max(after[at], 0) / total;
   (cell.lastElementChild!.firstElementChild as HTMLElement).style.width = share > 0 ? `${Math.max(3, share * 100)}%` : "0";
-  cell.title = `${old} ${ARROW} ${now}`;
+  cell.title = `${formatBytes(before[at])} ${ARROW} ${formatBytes(after[at])}`;
+}
+
+function amount({ table: { columns } }: TreeModel, at: number, status: number): string {
+  const before = columns.bytes_before[at];
+  const after = columns.bytes_after[at];
+  const now = formatBytes(after);
+  if (before === after || status === SAME) return after ? now : "";
+  return before ? `${formatBytes(before)} ${ARROW} ${after ? now : "0"}` : `+${now}`;
 }
 
 function value(model: TreeModel, key: string, at: number): string {
@@ -135,9 +126,8 @@ function value(model: TreeModel, key: string, at: number): string {
   if (key === "elements") return formatPair(formatCount(columns.numel_before[at]), formatCount(columns.numel_after[at]));
   if (key === "trainable" && columns.status[at] === LEFTOVER && columns.trainable_after[at] === 2) return "✓ still trainable";
   if (key !== "type") return both(model, key, at);
-  const type = both(model, "type", at);
-  const dtype = both(model, "dtype", at);
-  return dtype ? `${type} · ${dtype}` : type;
+  const dtype = model.holdsOnlyTensors(at) ? both(model, "dtype", at) : ""; // of a tree of modules it says little
+  return [both(model, "type", at), dtype].filter(Boolean).join(" · ");
 }
 
 /** A value on both sides: one text where they are alike or where the row is on one side only. */

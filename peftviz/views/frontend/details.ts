@@ -5,7 +5,7 @@ import { button, element } from "./dom.ts";
 import { formatBytes, formatCount, formatPair, visible } from "./format.ts";
 import { ROLE, SEVERITY, say } from "./messages.ts";
 import { LEFTOVER, type TreeModel } from "./model.ts";
-import type { FieldChange, Finding } from "./wire.ts";
+import type { Finding } from "./wire.ts";
 
 const MAX_LISTED = 60;
 
@@ -73,7 +73,18 @@ function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLEl
     entries.push([say.inConfig, summary.adapters[1].includes(adapter) ? say.yes : say.noConfig(visible(adapter))]);
   }
   if (columns.note[row]) entries.push([say.note, visible(strings[columns.note[row]])]);
-  return list(entries);
+  const made = list(entries);
+  made.children[1].append(" ", copyButton(model.path(row)));
+  return made;
+}
+
+function copyButton(path: string): HTMLElement {
+  const copy = button(say.copyPath, "link", () => {
+    void copyText(path, copy).then((done) => {
+      if (done) copy.textContent = say.copied;
+    });
+  });
+  return copy;
 }
 
 function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds: Deeds): HTMLElement {
@@ -91,12 +102,6 @@ function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds
     );
   }
   if (deeds.repair && about.some((finding) => finding.repairable)) bar.append(button(say.repair, gone ? "plain" : "danger", deeds.repair));
-  const copy = button(say.copyPath, "plain", () => {
-    void copyText(model.path(row), copy).then((done) => {
-      if (done) copy.textContent = say.copied;
-    });
-  });
-  bar.append(copy);
   return bar;
 }
 
@@ -112,7 +117,7 @@ async function copyText(text: string, near: HTMLElement): Promise<boolean> {
 }
 
 function changes(model: TreeModel, row: number): Node[] {
-  const own = changesOf(model.table.changes, row);
+  const own = model.table.changes.filter((change) => change[0] === row);
   if (!own.length) return [];
   return [
     element("h3", {}, say.changed),
@@ -124,7 +129,7 @@ function changes(model: TreeModel, row: number): Node[] {
 function extras(model: TreeModel, row: number): Node[] {
   const { details, columns, strings, summary } = model.table;
   const nodes: Node[] = [];
-  const place = search(details.rows, row);
+  const place = details.rows.indexOf(row);
   const payload = place >= 0 ? details.payloads[details.payload[place]] : undefined;
   const adapter = strings[columns.adapter[row]];
   if (payload?.shared_with) {
@@ -137,31 +142,6 @@ function extras(model: TreeModel, row: number): Node[] {
   const config = adapter ? summary.configs[adapter] : undefined;
   if (config) nodes.push(fold(say.config, list(Object.entries(config).map(([key, value]) => [key, short(value)])), false));
   return nodes;
-}
-
-function changesOf(all: readonly FieldChange[], row: number): readonly FieldChange[] {
-  let low = 0;
-  let high = all.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (all[middle][0] < row) low = middle + 1;
-    else high = middle;
-  }
-  let stop = low;
-  while (stop < all.length && all[stop][0] === row) stop++;
-  return all.slice(low, stop);
-}
-
-function search(rows: readonly number[], row: number): number {
-  let low = 0;
-  let high = rows.length - 1;
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    if (rows[middle] === row) return middle;
-    if (rows[middle] < row) low = middle + 1;
-    else high = middle - 1;
-  }
-  return -1;
 }
 
 function fold(title: string, content: Node, open: boolean): HTMLElement {

@@ -22,87 +22,87 @@ export interface Task {
 
 export class PlanDialog {
   readonly root: HTMLDialogElement;
-  private readonly title = element("h2", { id: "plan-title" });
-  private readonly body = element("div", { class: "body", "aria-live": "polite" });
-  private readonly foot = element("div", { class: "foot" });
-  private turn = 0;
+  readonly #title = element("h2", { id: "plan-title" });
+  readonly #body = element("div", { class: "body", "aria-live": "polite" });
+  readonly #foot = element("div", { class: "foot" });
+  #turn = 0;
 
   constructor() {
-    this.root = element("dialog", { class: "plan", "aria-labelledby": "plan-title" }, this.title, this.body, this.foot);
+    this.root = element("dialog", { class: "plan", "aria-labelledby": "plan-title" }, this.#title, this.#body, this.#foot);
   }
 
   /** Asks for the plan, shows it, and acts when the reader says so; once, however often the button is pressed. */
   async run(task: Task): Promise<void> {
-    const turn = ++this.turn;
-    this.title.textContent = visible(task.title);
+    const turn = ++this.#turn;
+    this.#title.textContent = visible(task.title);
     if (!this.root.open) this.root.showModal();
-    const plan = await this.wait(turn, say.waiting, task.plan());
+    const plan = await this.#wait(turn, say.waiting, task.plan());
     if (!plan) return;
-    this.show([element("p", {}, say.nothingYet), lines(plan.lines)]);
+    this.#show([element("p", {}, say.nothingYet), lines(plan.lines)]);
     const act = button(task.confirm, "danger", () => {
       if (act.disabled) return;
       act.disabled = true;
-      void this.apply(turn, task, plan);
+      void this.#apply(turn, task, plan);
     });
-    this.foot.replaceChildren(button(say.cancel, "plain", () => this.root.close()), act);
+    this.#foot.replaceChildren(button(say.cancel, "plain", () => this.root.close()), act);
     act.focus();
   }
 
   help(): void {
-    this.turn++;
-    this.title.textContent = say.help;
-    this.show([
+    this.#turn++;
+    this.#title.textContent = say.help;
+    this.#show([
       element("dl", { class: "keys" }, ...say.keys.flatMap(([key, does]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, does)])),
     ]);
-    this.foot.replaceChildren(button(say.close, "plain", () => this.root.close()));
+    this.#foot.replaceChildren(button(say.close, "plain", () => this.root.close()));
     if (!this.root.open) this.root.showModal();
   }
 
   failure(failure: Failure): void {
-    this.turn++;
-    this.title.textContent = say.failed;
-    this.fail(failure);
+    this.#turn++;
+    this.#title.textContent = say.failed;
+    this.#fail(failure);
     if (!this.root.open) this.root.showModal();
   }
 
-  private async apply(turn: number, task: Task, plan: Plan): Promise<void> {
-    const report = await this.wait(turn, say.working, task.apply(plan.token));
+  async #apply(turn: number, task: Task, plan: Plan): Promise<void> {
+    const report = await this.#wait(turn, say.working, task.apply(plan.token));
     if (!report) return;
-    this.title.textContent = report.held ? `⚠ ${say.doneButHeld(report.held)}` : `✓ ${say.done}`;
-    this.show([lines(report.lines)]);
-    this.closing();
+    this.#title.textContent = report.held ? `⚠ ${say.doneButHeld(report.held)}` : `✓ ${say.done}`;
+    this.#show([lines(report.lines)]);
+    this.#closing();
   }
 
-  private async wait<T>(turn: number, text: string, work: Promise<T>): Promise<T | null> {
+  async #wait<T>(turn: number, text: string, work: Promise<T>): Promise<T | null> {
     const note = element("p", { class: "waiting", role: "status" }, text);
-    this.show([note]);
-    this.foot.replaceChildren(button(say.close, "plain", () => this.root.close()));
+    this.#show([note]);
+    this.#foot.replaceChildren(button(say.close, "plain", () => this.root.close()));
     const timer = setTimeout(() => note.append(element("br"), say.slow), SLOW);
     try {
       const value = await work;
-      return turn === this.turn ? value : null;
+      return turn === this.#turn ? value : null;
     } catch (error) {
-      if (turn === this.turn) this.fail(failureOf(error));
+      if (turn === this.#turn) this.#fail(failureOf(error));
       return null;
     } finally {
       clearTimeout(timer);
     }
   }
 
-  private fail(failure: Failure): void {
-    this.title.textContent = `✗ ${say.failed}`;
-    this.show([failureBox(failure)]);
-    this.closing();
+  #fail(failure: Failure): void {
+    this.#title.textContent = `✗ ${say.failed}`;
+    this.#show([failureBox(failure)]);
+    this.#closing();
   }
 
-  private closing(): void {
+  #closing(): void {
     const close = button(say.close, "plain", () => this.root.close());
-    this.foot.replaceChildren(close);
+    this.#foot.replaceChildren(close);
     close.focus();
   }
 
-  private show(parts: Node[]): void {
-    this.body.replaceChildren(...parts);
+  #show(parts: Node[]): void {
+    this.#body.replaceChildren(...parts);
   }
 }
 
@@ -115,10 +115,10 @@ export function failureBox({ what, where, hint }: Failure): HTMLElement {
     "div", { class: "failure", role: "alert" },
     element("strong", {}, visible(what, 1000)),
     where && element("p", {}, `${say.where}: `, element("code", {}, visible(where, 400))),
-    hint && element("p", {}, `${say.hint}: ${visible(hint, 600)}`),
+    hint && element("p", {}, `${say.remedy}: ${visible(hint, 600)}`),
   );
 }
 
 function lines(texts: readonly string[]): HTMLElement {
-  return element("pre", {}, texts.map((text) => visible(text, 600)).join("\n"));
+  return element("pre", { tabindex: "0" }, texts.map((text) => visible(text, 600)).join("\n"));
 }

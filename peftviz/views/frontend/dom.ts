@@ -10,6 +10,7 @@ export interface Attributes {
   type?: string;
   tabindex?: string;
   placeholder?: string;
+  scope?: string;
   [name: `aria-${string}` | `data-${string}`]: string | undefined;
 }
 

@@ -14,6 +14,8 @@ export interface GridColumn {
   width: string;
   end?: boolean;
   sortable?: boolean;
+  /** Without the bar beside the amount. */
+  bare?: boolean;
 }
 
 /** What the grid shows and whom it tells. Places count the shown rows from 0. */
@@ -33,153 +35,164 @@ export interface GridSource {
 
 export class Grid {
   readonly root: HTMLElement;
-  private readonly head: HTMLElement;
-  private readonly scroller: HTMLElement;
-  private readonly spacer: HTMLElement;
-  private readonly layer: HTMLElement;
-  private readonly nothing: HTMLElement;
-  private readonly observer: ResizeObserver;
-  private pool: { row: HTMLElement; cells: HTMLElement[]; place: number }[] = [];
-  private top = 0;
-  private expected = -1;
-  private height = 0;
-  private frame = 0;
+  readonly #head: HTMLElement;
+  readonly #scroller: HTMLElement;
+  readonly #spacer: HTMLElement;
+  readonly #layer: HTMLElement;
+  readonly #nothing: HTMLElement;
+  readonly #observer: ResizeObserver;
+  #pool: { row: HTMLElement; cells: HTMLElement[]; place: number }[] = [];
+  #top = 0;
+  #expected = -1;
+  #height = 0;
+  #frame = 0;
   active = 0;
   selected = -1;
-  private source: GridSource;
+  #source: GridSource;
 
   constructor(source: GridSource) {
-    this.source = source;
-    this.head = element("div", { class: "row head", role: "row" });
-    this.layer = element("div", { class: "layer", role: "rowgroup" });
-    this.spacer = element("div", { class: "spacer", role: "presentation" }, this.layer);
-    this.nothing = element("p", { class: "nothing" });
-    this.scroller = element("div", { class: "scroller", role: "presentation" }, this.spacer, this.nothing);
-    this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.head), this.scroller);
-    this.scroller.tabIndex = -1;
-    this.scroller.addEventListener("scroll", () => this.scrolled());
-    this.scroller.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    this.root.addEventListener("keydown", (event) => this.key(event));
-    this.layer.addEventListener("click", (event) => this.click(event));
-    this.observer = new ResizeObserver(() => {
+    this.#source = source;
+    this.#head = element("div", { class: "row head", role: "row" });
+    this.#layer = element("div", { class: "layer", role: "rowgroup" });
+    this.#spacer = element("div", { class: "spacer", role: "presentation" }, this.#layer);
+    this.#nothing = element("p", { class: "nothing" });
+    this.#scroller = element("div", { class: "scroller", role: "presentation" }, this.#spacer, this.#nothing);
+    this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.#head), this.#scroller);
+    this.#scroller.tabIndex = -1;
+    this.#scroller.addEventListener("scroll", () => this.#scrolled());
+    this.#scroller.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    this.root.addEventListener("keydown", (event) => this.#key(event));
+    this.#layer.addEventListener("click", (event) => this.#click(event));
+    this.#observer = new ResizeObserver(() => {
       // A theme switch hides the view for a moment: a height of 0 says nothing.
-      if (this.scroller.clientHeight > 0 && this.scroller.clientHeight !== this.height) {
-        this.height = this.scroller.clientHeight;
+      if (this.#scroller.clientHeight > 0 && this.#scroller.clientHeight !== this.#height) {
+        const first = this.#height === 0;
+        this.#height = this.#scroller.clientHeight;
         this.refresh();
+        if (first) this.go(this.active, false);
       }
     });
-    this.observer.observe(this.scroller);
+    this.#observer.observe(this.#scroller);
     this.setSource(source);
   }
 
   /** Takes other columns or other rows. */
   setSource(source: GridSource): void {
-    this.source = source;
+    this.#source = source;
     this.root.setAttribute("role", source.role);
     this.root.setAttribute("aria-label", source.label);
-    this.root.style.setProperty("--tracks", source.columns.map((column) => column.width).join(" "));
-    // One width for head and rows: tracks that follow their content would not line up.
-    const least = source.columns.reduce((sum, column) => sum + Number(/\d+(?=px)/.exec(column.width)?.[0] ?? 0), 0);
-    this.root.style.setProperty("--least", `${least + 12}px`);
+    this.setTracks(source.columns);
     this.root.setAttribute("aria-colcount", String(source.columns.length));
-    this.head.replaceChildren(
+    this.#head.replaceChildren(
       ...source.columns.map((column) => {
         const cell = element("div", { role: "columnheader", class: `cell ${column.key}${column.end ? " end" : ""}` }, column.title);
         if (column.sortable) {
           cell.classList.add("sortable");
-          cell.addEventListener("click", () => this.source.sort?.(column.key));
+          cell.dataset.key = column.key;
+          cell.addEventListener("click", () => this.#source.sort?.(column.key));
         }
         return cell;
       }),
     );
-    this.pool = [];
-    this.layer.replaceChildren();
+    const first = this.#head.querySelector<HTMLElement>(".sortable");
+    if (first) first.tabIndex = 0;
+    this.#pool = [];
+    this.#layer.replaceChildren();
     this.refresh();
   }
 
+  /** One width for head and rows: tracks that follow their content would not line up. */
+  setTracks(columns: readonly GridColumn[]): void {
+    this.root.style.setProperty("--tracks", columns.map((column) => column.width).join(" "));
+    const least = columns.reduce((sum, column) => sum + Number(/\d+(?=px)/.exec(column.width)?.[0] ?? 0), 0);
+    this.root.style.setProperty("--least", `${least}px`);
+    this.root.classList.toggle("bare", columns.some((column) => column.bare));
+  }
+
   showSort(key: string, down: boolean): void {
-    this.source.columns.forEach((column, index) => {
-      const cell = this.head.children[index];
+    this.#source.columns.forEach((column, index) => {
+      const cell = this.#head.children[index];
       if (column.sortable) cell.setAttribute("aria-sort", column.key !== key ? "none" : down ? "descending" : "ascending");
     });
   }
 
   /** Draws again after the rows changed. */
   refresh(): void {
-    const count = this.source.count();
+    const count = this.#source.count();
     this.root.setAttribute("aria-rowcount", String(count + 1));
-    this.spacer.style.height = `${Math.min(count * ROW_HEIGHT, MAX_HEIGHT)}px`;
+    this.#spacer.style.height = `${Math.min(count * ROW_HEIGHT, MAX_HEIGHT)}px`;
     this.active = Math.max(0, Math.min(this.active, count - 1));
-    this.nothing.textContent = count ? "" : this.source.empty();
-    this.nothing.hidden = count > 0;
-    this.top = Math.max(0, Math.min(this.top, count * ROW_HEIGHT - this.height));
-    for (const item of this.pool) item.place = -1;
-    this.draw();
+    this.#nothing.textContent = count ? "" : this.#source.empty();
+    this.#nothing.hidden = count > 0;
+    this.#top = Math.max(0, Math.min(this.#top, count * ROW_HEIGHT - this.#height));
+    for (const item of this.#pool) item.place = -1;
+    this.#draw();
   }
 
   /** Makes a row the one that the keyboard is on. */
   go(place: number, focus: boolean): void {
-    const count = this.source.count();
+    const count = this.#source.count();
     if (!count) return;
     this.active = Math.max(0, Math.min(place, count - 1));
     const start = this.active * ROW_HEIGHT;
-    if (start < this.top) this.scrollTo(start);
-    else if (start + ROW_HEIGHT > this.top + this.height) this.scrollTo(start + ROW_HEIGHT - this.height);
-    this.draw();
-    if (focus) this.element(this.active)?.focus({ preventScroll: true });
+    if (!this.#height) return; // not on show yet
+    if (start < this.#top) this.#scrollTo(start);
+    else if (start + ROW_HEIGHT > this.#top + this.#height) this.#scrollTo(start + ROW_HEIGHT - this.#height);
+    this.#draw();
+    if (focus) this.#element(this.active)?.focus({ preventScroll: true });
   }
 
   select(place: number): void {
     this.selected = place;
-    this.draw();
+    this.#draw();
   }
 
   destroy(): void {
-    this.observer.disconnect();
-    cancelAnimationFrame(this.frame);
+    this.#observer.disconnect();
+    cancelAnimationFrame(this.#frame);
   }
 
-  private get scale(): number {
-    const real = this.source.count() * ROW_HEIGHT;
-    return real > MAX_HEIGHT ? (real - this.height) / (MAX_HEIGHT - this.height) : 1;
+  get #scale(): number {
+    const real = this.#source.count() * ROW_HEIGHT;
+    return real > MAX_HEIGHT ? (real - this.#height) / (MAX_HEIGHT - this.#height) : 1;
   }
 
-  private scrollTo(top: number): void {
-    this.top = Math.max(0, Math.min(top, this.source.count() * ROW_HEIGHT - this.height));
-    this.scroller.scrollTop = this.top / this.scale;
-    this.expected = this.scroller.scrollTop;
+  #scrollTo(top: number): void {
+    this.#top = Math.max(0, Math.min(top, this.#source.count() * ROW_HEIGHT - this.#height));
+    this.#scroller.scrollTop = this.#top / this.#scale;
+    this.#expected = this.#scroller.scrollTop;
   }
 
-  private scrolled(): void {
-    const now = this.scroller.scrollTop;
-    if (Math.abs(now - this.expected) > 0.5) this.top = now * this.scale; // moved by the reader, not by us
-    this.expected = now;
-    cancelAnimationFrame(this.frame);
-    this.frame = requestAnimationFrame(() => this.draw());
+  #scrolled(): void {
+    const now = this.#scroller.scrollTop;
+    if (Math.abs(now - this.#expected) > 0.5) this.#top = now * this.#scale; // moved by the reader, not by us
+    this.#expected = now;
+    cancelAnimationFrame(this.#frame);
+    this.#frame = requestAnimationFrame(() => this.#draw());
   }
 
-  private wheel(event: WheelEvent): void {
-    if (this.scale === 1 || !event.deltaY) return;
+  #wheel(event: WheelEvent): void {
+    if (this.#scale === 1 || !event.deltaY) return;
     event.preventDefault(); // one notch stays a few rows, however many rows there are
-    this.scrollTo(this.top + event.deltaY * (event.deltaMode === 1 ? ROW_HEIGHT : 1));
-    this.draw();
+    this.#scrollTo(this.#top + event.deltaY * (event.deltaMode === 1 ? ROW_HEIGHT : 1));
+    this.#draw();
   }
 
-  private element(place: number): HTMLElement | undefined {
-    return this.pool.find((item) => item.place === place)?.row;
+  #element(place: number): HTMLElement | undefined {
+    return this.#pool.find((item) => item.place === place)?.row;
   }
 
-  private draw(): void {
-    const count = this.source.count();
-    const first = Math.max(0, Math.floor(this.top / ROW_HEIGHT) - SPARE);
-    const last = Math.min(count, Math.ceil((this.top + this.height) / ROW_HEIGHT) + SPARE);
-    const size = Math.ceil(this.height / ROW_HEIGHT) + 2 * SPARE + 1;
-    while (this.pool.length < size) this.pool.push(this.makeRow());
+  #draw(): void {
+    const count = this.#source.count();
+    const first = Math.max(0, Math.floor(this.#top / ROW_HEIGHT) - SPARE);
+    const last = Math.min(count, Math.ceil((this.#top + this.#height) / ROW_HEIGHT) + SPARE);
+    const size = Math.ceil(this.#height / ROW_HEIGHT) + 2 * SPARE + 1;
+    while (this.#pool.length < size) this.#pool.push(this.#makeRow());
     // A row keeps its element while it stays in view, and with it the focus.
-    const length = this.pool.length;
+    const length = this.#pool.length;
     let lost = false;
     for (let slot = 0; slot < length; slot++) {
-      const item = this.pool[slot];
+      const item = this.#pool[slot];
       const place = first + ((((slot - first) % length) + length) % length);
       if (place >= last) {
         lost ||= item.row.matches(":focus");
@@ -187,52 +200,71 @@ export class Grid {
         item.place = -1;
         continue;
       }
-      const offset = place * ROW_HEIGHT - this.top;
+      const offset = place * ROW_HEIGHT - this.#top;
       item.row.style.transform = `translateY(${offset}px)`;
       if (item.place !== place) {
         lost ||= item.place >= 0 && item.row.matches(":focus");
         item.place = place;
         item.row.hidden = false;
         item.row.setAttribute("aria-rowindex", String(place + 2));
-        this.source.fill(item.row, item.cells, place);
+        this.#source.fill(item.row, item.cells, place);
       }
       item.row.tabIndex = place === this.active ? 0 : -1;
       item.row.setAttribute("aria-selected", String(place === this.selected));
     }
     if (lost) this.root.focus({ preventScroll: true });
-    this.root.tabIndex = this.element(this.active) ? -1 : 0;
+    this.root.tabIndex = this.#element(this.active) ? -1 : 0;
   }
 
-  private makeRow(): { row: HTMLElement; cells: HTMLElement[]; place: number } {
-    const cells = this.source.columns.map((column, index) =>
+  #makeRow(): { row: HTMLElement; cells: HTMLElement[]; place: number } {
+    const cells = this.#source.columns.map((column, index) =>
       element("div", { role: index ? "gridcell" : "rowheader", class: `cell ${column.key}${column.end ? " end" : ""}` }),
     );
     const row = element("div", { class: "row", role: "row" }, ...cells);
     row.hidden = true;
-    this.layer.append(row);
+    this.#layer.append(row);
     return { row, cells, place: -1 };
   }
 
-  private click(event: MouseEvent): void {
+  #click(event: MouseEvent): void {
     const target = event.target as HTMLElement;
-    const item = this.pool.find(({ row }) => row.contains(target));
+    const item = this.#pool.find(({ row }) => row.contains(target));
     if (!item || item.place < 0) return;
     const place = item.place;
     this.go(place, true);
-    if (target.closest(".twisty")) this.source.toggle?.(place);
-    else this.source.select(place);
+    if (target.closest(".twisty")) this.#source.toggle?.(place);
+    else this.#source.select(place);
   }
 
-  private key(event: KeyboardEvent): void {
+  #key(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const page = Math.max(1, Math.floor(this.height / ROW_HEIGHT) - 1);
+    const title = (event.target as HTMLElement).closest<HTMLElement>(".sortable");
+    if (title && event.key !== "ArrowDown") return this.#headKey(event, title);
+    const page = Math.max(1, Math.floor(this.#height / ROW_HEIGHT) - 1);
     const moves: Record<string, number> = {
-      ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page,
-      Home: 0, End: this.source.count() - 1,
+      ArrowDown: title ? this.active : this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page,
+      Home: 0, End: this.#source.count() - 1,
     };
     if (event.key in moves) this.go(moves[event.key], true);
-    else if (event.key === "Enter" || event.key === " ") this.source.select(this.active);
-    else if (!this.source.key(event, this.active)) return;
+    else if (event.key === "Enter" || event.key === " ") this.#source.select(this.active);
+    else if (!this.#source.key(event, this.active)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Sorts by the title that has the focus, or goes to the one beside it. */
+  #headKey(event: KeyboardEvent, title: HTMLElement): void {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (event.key === "Enter" || event.key === " ") this.#source.sort?.(title.dataset.key!);
+    else if (step) {
+      const titles = [...this.#head.querySelectorAll<HTMLElement>(".sortable")];
+      const next = titles[titles.indexOf(title) + step];
+      if (next) {
+        title.tabIndex = -1;
+        next.tabIndex = 0;
+        next.focus();
+      }
+    } else return;
     event.preventDefault();
     event.stopPropagation();
   }

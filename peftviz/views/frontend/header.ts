@@ -6,7 +6,7 @@ import type { View } from "./kernel.ts";
 import { say } from "./messages.ts";
 import type { Table } from "./wire.ts";
 
-export function fillHeader(header: HTMLElement, { summary, findings }: Table, view: View, steps: number, showFindings: () => void): void {
+export function fillHeader(header: HTMLElement, { summary, findings }: Table, view: View, steps: number, device: string, showFindings: () => void): void {
   const where = steps ? say.stepOf(view.index, steps - 1) : visible(view.title);
   const subtitle = [visible(summary.subtitle), where].filter(Boolean).join(" · ");
   const facts = element("dl", {});
@@ -17,7 +17,7 @@ export function fillHeader(header: HTMLElement, { summary, findings }: Table, vi
     const text = summary.single ? format(after) : formatPair(format(before), format(after));
     const delta = summary.single ? "" : formatDelta(before, after, bytes);
     facts.append(
-      element("div", {}, element("dt", {}, say.summary[bytes ? "memory" : key]), element("dd", {}, text, delta && element("span", { class: "delta" }, ` ${delta}`))),
+      element("div", {}, element("dt", {}, !bytes ? say.summary[key] : device ? say.memoryOn(visible(device)) : say.summary.memory), element("dd", {}, text, delta && element("span", { class: "delta" }, ` ${delta}`))),
     );
   }
   header.replaceChildren(

@@ -53,39 +53,39 @@ export class RequestError extends Error {
 }
 
 export class Kernel {
-  private readonly model: HostModel;
-  private readonly pending = new Map<string, Pending>();
-  private readonly prefix = Math.random().toString(36).slice(2); // views of one widget share its messages
-  private count = 0;
-  private readonly listen = (content: Record<string, unknown>, buffers: DataView[]): void => this.answer(content, buffers ?? []);
+  readonly #model: HostModel;
+  readonly #pending = new Map<string, Pending>();
+  readonly #prefix = Math.random().toString(36).slice(2); // views of one widget share its messages
+  #count = 0;
+  readonly #listen = (content: Record<string, unknown>, buffers: DataView[]): void => this.#answer(content, buffers ?? []);
 
   constructor(model: HostModel) {
-    this.model = model;
-    model.on("msg:custom", this.listen as never);
+    this.#model = model;
+    model.on("msg:custom", this.#listen as never);
   }
 
   ask(request: Record<string, unknown>, noKernel: Failure): Promise<Answer> {
-    const id = `${this.prefix}-${++this.count}`;
+    const id = `${this.#prefix}-${++this.#count}`;
     return new Promise((resolve, reject) => {
-      this.pending.set(id, { resolve, reject: (failure) => reject(new RequestError(failure)) });
+      this.#pending.set(id, { resolve, reject: (failure) => reject(new RequestError(failure)) });
       try {
-        this.model.send({ id, ...request });
+        this.#model.send({ id, ...request });
       } catch {
-        this.pending.delete(id);
+        this.#pending.delete(id);
         reject(new RequestError(noKernel));
       }
     });
   }
 
   close(): void {
-    this.model.off("msg:custom", this.listen as never);
-    this.pending.clear();
+    this.#model.off("msg:custom", this.#listen as never);
+    this.#pending.clear();
   }
 
-  private answer(content: Record<string, unknown>, buffers: DataView[]): void {
-    const waiting = this.pending.get(String(content.id));
+  #answer(content: Record<string, unknown>, buffers: DataView[]): void {
+    const waiting = this.#pending.get(String(content.id));
     if (!waiting) return;
-    this.pending.delete(String(content.id));
+    this.#pending.delete(String(content.id));
     if (content.error) waiting.reject(content.error as Failure);
     else waiting.resolve({ content, buffers });
   }

@@ -5,6 +5,9 @@ import { formatBytes, visible } from "./format.ts";
 import { say } from "./messages.ts";
 import type { Part, Table } from "./wire.ts";
 
+/** A piece with a smaller share has no room for a name; it has a title. */
+const NAMED = 0.035;
+
 export function memoryBars(table: Table, label: string): HTMLElement {
   const total = Math.max(...table.summary.bytes, 1);
   const root = element("section", { class: "bars", "aria-label": say.memoryNow });
@@ -25,7 +28,8 @@ function bar(title: string, parts: readonly Part[], side: 3 | 4, total: number, 
     const name = visible(part[0]);
     const text = red ? `◆ ${say.leftoverPart} · ${name}` : name;
     const piece = element(
-      "span", { role: "listitem", class: `piece ${red ? "leftover" : part[1]}`, title: `${text} · ${formatBytes(bytes)}` }, text,
+      "span", { role: "listitem", class: `piece ${red ? "leftover" : part[1]}`, title: `${text} · ${formatBytes(bytes)}`, "aria-label": text },
+      bytes / total > NAMED ? text : "",
     );
     piece.style.flexGrow = String(bytes / total);
     line.append(piece);

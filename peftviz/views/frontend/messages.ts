@@ -45,6 +45,7 @@ export const say = {
     trainable: "Trainable", memory: "Memory", path: "Parameter", elements: "Elements", before: "before", after: "after",
   },
   summary: { modules: "modules", parameters: "parameters", trainable: "trainable", memory: "memory" },
+  memoryOn: (device: string): string => `memory on ${device}`,
   stepOf: (index: number, last: number): string => (index === 0 ? "baseline" : `step ${index} of ${last}`),
   versus: "Compare with",
   versusPrevious: "the step before",
@@ -96,7 +97,6 @@ export const say = {
   working: "Working…",
   noKernel: "The kernel cannot be reached",
   noKernelHint: "Run the cell again. What is on this page stays usable.",
-  hint: "What to do",
   damaged: "The data of this view cannot be read.",
   damagedHint: "Run the cell again, or update peftviz.",
   keys: [

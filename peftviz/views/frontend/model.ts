@@ -30,13 +30,13 @@ export class TreeModel {
   readonly runOf: Uint32Array;
   readonly hasChanges: boolean;
   readonly tensors: Int32Array;
-  private readonly follower: Uint8Array;
-  private readonly open: Uint8Array;
-  private readonly container: Uint8Array;
-  private readonly concerned: Uint8Array;
-  private keep: Uint8Array | null = null;
-  private needles: string[] = [];
-  private matches: Uint8Array | null = null;
+  readonly #follower: Uint8Array;
+  readonly #open: Uint8Array;
+  readonly #container: Uint8Array;
+  readonly #concerned: Uint8Array;
+  #keep: Uint8Array | null = null;
+  #needles: string[] = [];
+  #matches: Uint8Array | null = null;
   filter = "";
   onlyChanges: boolean;
   fold = true;
@@ -50,32 +50,32 @@ export class TreeModel {
     const count = table.rows;
     this.parent = parents(depth);
     this.end = ends(this.parent);
-    this.open = new Uint8Array(count);
-    this.concerned = new Uint8Array(count);
-    for (const finding of table.findings) for (const row of finding.rows) this.concerned[row] = 1;
+    this.#open = new Uint8Array(count);
+    this.#concerned = new Uint8Array(count);
+    for (const finding of table.findings) for (const row of finding.rows) this.#concerned[row] = 1;
     this.hasChanges = status.some((value) => value !== SAME);
     this.onlyChanges = this.hasChanges && !table.summary.single;
     const plainContainer = table.strings.map((text) => CONTAINERS.has(text));
-    this.container = new Uint8Array(count);
+    this.#container = new Uint8Array(count);
     let tensors = 0;
     for (let row = 0; row < count; row++) {
       if (kind[row] !== MODULE) tensors++;
-      else if (plainContainer[type_after[row] || type_before[row]]) this.container[row] = 1;
+      else if (plainContainer[type_after[row] || type_before[row]]) this.#container[row] = 1;
     }
     this.tensors = new Int32Array(tensors);
     for (let row = 0, place = 0; row < count; row++) if (kind[row] !== MODULE) this.tensors[place++] = row;
     this.runOf = new Uint32Array(count);
-    this.follower = new Uint8Array(count);
+    this.#follower = new Uint8Array(count);
     for (let run = 0; run < table.runFirst.length; run++) {
       let row = table.runFirst[run];
       this.runOf[row] = table.runLength[run];
       for (let member = 1; member < table.runLength[run]; member++) {
         row = this.end[row];
-        this.follower[row] = 1;
+        this.#follower[row] = 1;
       }
     }
-    this.openAtFirst();
-    this.update();
+    this.#openAtFirst();
+    this.#update();
   }
 
   get rows(): number {
@@ -99,7 +99,7 @@ export class TreeModel {
   }
 
   isOpen(row: number): boolean {
-    return this.open[row] === 1;
+    return this.#open[row] === 1;
   }
 
   hasChildren(row: number): boolean {
@@ -111,6 +111,12 @@ export class TreeModel {
     return this.end[row] === row + 2 && this.table.columns.kind[row + 1] !== MODULE ? row + 1 : -1;
   }
 
+  /** Whether a row is a tensor, or a module with no module below it. */
+  holdsOnlyTensors(row: number): boolean {
+    const last = this.end[row] - 1;
+    return last === row ? this.table.columns.kind[row] !== MODULE : this.parent[last] === row && this.table.columns.kind[last] !== MODULE;
+  }
+
   /** Status of a tensor in the flat table: what a leftover module holds is left over, too. */
   tensorStatus(row: number): number {
     const { status } = this.table.columns;
@@ -120,42 +126,42 @@ export class TreeModel {
   }
 
   setOpen(row: number, open: boolean): void {
-    this.open[row] = open ? 1 : 0;
-    this.update();
+    this.#open[row] = open ? 1 : 0;
+    this.#update();
   }
 
   openAll(row: number): void {
-    this.open.fill(1, row, this.end[row]);
-    this.update();
+    this.#open.fill(1, row, this.end[row]);
+    this.#update();
   }
 
   setFilter(text: string): void {
     this.filter = text;
-    this.needles = text.toLowerCase().split(/\s+/).filter(Boolean);
-    this.matches = this.needles.length ? this.matching() : null;
-    this.update();
+    this.#needles = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.#matches = this.#needles.length ? this.#matching() : null;
+    this.#update();
   }
 
   setOnlyChanges(on: boolean): void {
     this.onlyChanges = on;
-    this.update();
+    this.#update();
   }
 
   setFold(on: boolean): void {
     this.fold = on;
-    this.update();
+    this.#update();
   }
 
   /** Opens what hides a row, filters included, and returns its place among the shown rows. */
   reveal(row: number): number {
     let place = this.placeOf(row);
     if (place >= 0) return place;
-    for (let at = this.parent[row]; at >= 0; at = this.parent[at]) this.open[at] = 1;
-    this.update();
+    for (let at = this.parent[row]; at >= 0; at = this.parent[at]) this.#open[at] = 1;
+    this.#update();
     place = this.placeOf(row);
     if (place < 0 && this.fold) {
-      this.fold = !this.isFolded(row);
-      this.update();
+      this.fold = !this.#isFolded(row);
+      this.#update();
       place = this.placeOf(row);
     }
     if (place < 0) {
@@ -185,7 +191,7 @@ export class TreeModel {
     const folding = this.folding;
     for (let at = row + step; at >= 0 && at < this.rows; at += step) {
       if (status[at] === SAME || status[at] === INSIDE) continue;
-      if (folding && this.isFolded(at)) continue;
+      if (folding && this.#isFolded(at)) continue;
       return at;
     }
     return -1;
@@ -195,7 +201,7 @@ export class TreeModel {
   tensorRows(): Int32Array {
     const { columns } = this.table;
     const rows = this.tensors.filter(
-      (row) => (!this.onlyChanges || this.tensorStatus(row) !== SAME) && (!this.matches || this.passes(row)),
+      (row) => (!this.onlyChanges || this.tensorStatus(row) !== SAME) && (!this.#matches || this.#passes(row)),
     );
     const key = this.sortKey;
     if (!key) return rows;
@@ -217,19 +223,19 @@ export class TreeModel {
 
   /** Whether numbered rows that are alike are shown as one: not while a text filter looks for a certain one. */
   get folding(): boolean {
-    return this.fold && !this.matches;
+    return this.fold && !this.#matches;
   }
 
-  private isFolded(row: number): boolean {
-    for (let at = row; at > 0; at = this.parent[at]) if (this.follower[at]) return true;
+  #isFolded(row: number): boolean {
+    for (let at = row; at > 0; at = this.parent[at]) if (this.#follower[at]) return true;
     return false;
   }
 
-  private matching(): Uint8Array {
+  #matching(): Uint8Array {
     const hits = new Uint8Array(this.table.strings.length);
     this.table.strings.forEach((text, code) => {
       const lower = text.toLowerCase();
-      this.needles.forEach((needle, bit) => {
+      this.#needles.forEach((needle, bit) => {
         if (bit < 8 && lower.includes(needle)) hits[code] |= 1 << bit;
       });
     });
@@ -237,46 +243,48 @@ export class TreeModel {
   }
 
   /** Each word must occur in one of the row's texts, or, where it holds a dot, in its path. */
-  private passes(row: number): boolean {
+  #passes(row: number): boolean {
     const { columns } = this.table;
-    const hits = this.matches!;
+    const hits = this.#matches!;
     let found =
       hits[columns.label[row]] | hits[columns.was[row]] | hits[columns.note[row]] | hits[columns.adapter[row]] |
       hits[columns.type_before[row]] | hits[columns.type_after[row]] | hits[columns.dtype_before[row]] | hits[columns.dtype_after[row]] |
       hits[columns.shape_before[row]] | hits[columns.shape_after[row]] | hits[columns.device_before[row]] | hits[columns.device_after[row]];
-    const all = (1 << Math.min(8, this.needles.length)) - 1;
+    const all = (1 << Math.min(8, this.#needles.length)) - 1;
     if ((found & all) === all) return true;
     let path = "";
-    for (let bit = 0; bit < this.needles.length && bit < 8; bit++) {
-      if (found & (1 << bit) || !this.needles[bit].includes(".")) continue;
+    for (let bit = 0; bit < this.#needles.length && bit < 8; bit++) {
+      if (found & (1 << bit) || !this.#needles[bit].includes(".")) continue;
       path ||= this.path(row).toLowerCase();
-      if (path.includes(this.needles[bit])) found |= 1 << bit;
+      if (path.includes(this.#needles[bit])) found |= 1 << bit;
     }
     return (found & all) === all;
   }
 
-  private update(): void {
-    this.keep = this.kept();
-    this.shown = this.walk();
+  #update(): void {
+    this.#keep = this.#kept();
+    this.shown = this.#walk();
   }
 
   /** Rows that pass the filters or have such a row below them; null when no filter is on. */
-  private kept(): Uint8Array | null {
-    if (!this.matches && !this.onlyChanges) return null;
+  #kept(): Uint8Array | null {
+    if (!this.#matches && !this.onlyChanges) return null;
     const { status } = this.table.columns;
     const keep = new Uint8Array(this.rows);
     for (let row = this.rows - 1; row >= 0; row--) {
-      if (!keep[row] && (!this.onlyChanges || status[row] !== SAME) && (!this.matches || this.passes(row))) keep[row] = 1;
+      if (!keep[row] && (!this.onlyChanges || status[row] !== SAME) && (!this.#matches || this.#passes(row))) keep[row] = 1;
       if (keep[row] && row > 0) keep[this.parent[row]] = 1;
     }
     return keep;
   }
 
-  private walk(): Shown {
+  #walk(): Shown {
     const { status, kind } = this.table.columns;
-    const { keep, follower, parent, end, rows: total } = this;
+    const { parent, end, rows: total } = this;
+    const keep = this.#keep;
+    const follower = this.#follower;
     const folding = this.folding;
-    const searching = this.matches !== null;
+    const searching = this.#matches !== null;
     const only = new Int32Array(total).fill(-1); // the only child that may show; -2 when there are several
     for (let row = 1; row < total; row++) {
       if ((keep && !keep[row]) || (folding && follower[row])) continue;
@@ -298,10 +306,10 @@ export class TreeModel {
       const own = above >= 0 ? level[above] : 1;
       const first = above >= 0 && head[above] >= 0 ? head[above] : row;
       const child = only[row];
-      const quiet = status[row] === SAME || status[row] === INSIDE || (this.container[row] === 1 && status[row] !== LEFTOVER);
+      const quiet = status[row] === SAME || status[row] === INSIDE || (this.#container[row] === 1 && status[row] !== LEFTOVER);
       const merged =
-        this.fold && quiet && kind[row] === MODULE && !this.concerned[row] && !this.runOf[row] &&
-        (child >= 0 ? kind[child] === MODULE : child === -2 && this.container[row] === 1);
+        this.fold && quiet && kind[row] === MODULE && !this.#concerned[row] && !this.runOf[row] &&
+        (child >= 0 ? kind[child] === MODULE : child === -2 && this.#container[row] === 1);
       if (merged) {
         level[row] = own;
         head[row] = first;
@@ -313,13 +321,13 @@ export class TreeModel {
       levels[count++] = own;
       level[row] = own + 1;
       head[row] = -1;
-      row = this.open[row] || (searching && child !== -1) ? row + 1 : end[row];
+      row = this.#open[row] || (searching && child !== -1) ? row + 1 : end[row];
     }
     return { rows: rows.slice(0, count), heads: heads.slice(0, count), levels: levels.slice(0, count), count };
   }
 
   /** Opens the way to what changed, or the first levels of a single state. */
-  private openAtFirst(): void {
+  #openAtFirst(): void {
     const { status, depth } = this.table.columns;
     const total = this.rows;
     if (!total) return;
@@ -328,27 +336,27 @@ export class TreeModel {
       const above = this.parent[row];
       const other = status[row] !== status[above] && status[row] !== SAME;
       if (mixed[row] || other) mixed[above] = 1;
-      if (mixed[row] && status[row] !== SAME) this.open[row] = 1;
+      if (mixed[row] && status[row] !== SAME) this.#open[row] = 1;
     }
-    this.open[0] = 1;
+    this.#open[0] = 1;
     if (this.hasChanges) {
-      for (let row = 1; row < total; row++) if (status[row] === LEFTOVER || this.concerned[row]) this.openAbove(row);
+      for (let row = 1; row < total; row++) if (status[row] === LEFTOVER || this.#concerned[row]) this.#openAbove(row);
       if (!this.table.summary.single) return;
     }
     const follows = new Uint8Array(total);
     const perDepth: number[] = [];
     for (let row = 1; row < total; row++) {
-      follows[row] = this.follower[row] | follows[this.parent[row]];
+      follows[row] = this.#follower[row] | follows[this.parent[row]];
       if (!follows[row]) perDepth[depth[row]] = (perDepth[depth[row]] ?? 0) + 1;
     }
     let room = FIRST_LOOK;
     let deepest = 0;
     while (deepest + 1 < perDepth.length && (room -= perDepth[deepest + 1] ?? 0) > 0) deepest++;
-    for (let row = 0; row < total; row++) if (depth[row] < deepest) this.open[row] = 1;
+    for (let row = 0; row < total; row++) if (depth[row] < deepest) this.#open[row] = 1;
   }
 
-  private openAbove(row: number): void {
-    for (let at = this.parent[row]; at >= 0 && !this.open[at]; at = this.parent[at]) this.open[at] = 1;
+  #openAbove(row: number): void {
+    for (let at = this.parent[row]; at >= 0 && !this.#open[at]; at = this.parent[at]) this.#open[at] = 1;
   }
 }
 
@@ -370,6 +378,20 @@ export function ends(parent: Int32Array): Int32Array {
     if (above >= 0 && end[above] < end[row]) end[above] = end[row];
   }
   return end;
+}
+
+/** The device, when all rows have the same one; else empty. */
+export function soleDevice({ columns, strings, rows }: Table): string {
+  let sole = 0;
+  for (const codes of [columns.device_before, columns.device_after]) {
+    for (let row = 0; row < rows; row++) {
+      const code = codes[row];
+      if (!code || code === sole) continue;
+      if (sole) return "";
+      sole = code;
+    }
+  }
+  return strings[sole];
 }
 
 function statuses(model: TreeModel, rows: Int32Array): Uint8Array {

@@ -40,7 +40,7 @@ function one(title: string, lines: readonly Line[], { summary }: Table): HTMLEle
     const numbers = summary.single ? [formatBytes(after)] : [formatBytes(before), formatBytes(after), formatDelta(before, after, true)];
     return element(
       "tr", { class: red ? "leftover" : "" },
-      element("th", { "data-scope": "row" }, red ? `◆ ${say.leftoverPart} · ${visible(name)}` : visible(name)),
+      element("th", { scope: "row" }, red ? `◆ ${say.leftoverPart} · ${visible(name)}` : visible(name)),
       ...numbers.map((text) => element("td", {}, text)),
     );
   };
@@ -49,7 +49,7 @@ function one(title: string, lines: readonly Line[], { summary }: Table): HTMLEle
   return element(
     "table", {},
     element("caption", {}, title),
-    element("thead", {}, element("tr", {}, element("th", {}, say.part), ...heads.map((head) => element("th", {}, head)))),
+    element("thead", {}, element("tr", {}, ...[say.part, ...heads].map((head) => element("th", { scope: "col" }, head)))),
     element("tbody", {}, ...lines.map((line) => row(...line)), total),
   );
 }

@@ -43,14 +43,12 @@ export type Part = [label: string, role: string, adapter: string, before: number
 export type FieldChange = [row: number, field: string, before: unknown, after: unknown];
 export type Column = Uint8Array | Uint16Array | Uint32Array | Float64Array;
 
-const NAMES = [
-  "depth", "kind", "label", "was", "status", "note", "role", "adapter", "exists",
-  "type_before", "type_after", "shape_before", "shape_after", "dtype_before", "dtype_after",
-  "device_before", "device_after", "trainable_before", "trainable_after",
-  "bytes_before", "bytes_after", "numel_before", "numel_after",
-] as const;
+const ONCE = ["depth", "kind", "label", "was", "status", "note", "role", "adapter", "exists"] as const;
+const TWICE = ["type", "shape", "dtype", "device", "trainable", "bytes", "numel"] as const;
 
-export type ColumnName = (typeof NAMES)[number];
+export type ColumnName = (typeof ONCE)[number] | `${(typeof TWICE)[number]}_${"before" | "after"}`;
+
+const NAMES = [...ONCE, ...TWICE.flatMap((name) => [`${name}_before`, `${name}_after`])] as ColumnName[];
 
 export interface Table {
   rows: number;
