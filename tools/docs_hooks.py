@@ -1,0 +1,53 @@
+"""What MkDocs does not do by itself: the tutorials become pages, and folders of pages need no list in `mkdocs.yml`."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"Rules": "rules", "Formats": "formats", "Decisions": "decisions"}
+NOTEBOOK = re.compile(r"\]\((?:\.\./)+notebooks/([\w.-]+)\.ipynb\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Lists all pages of a folder after its index, in the order of their names."""
+    entries: list[Any] = config.nav or []
+    for entry in entries:
+        for title, folder in FOLDERS.items():
+            if isinstance(entry, dict) and title in entry:
+                pages = sorted(path.name for path in (ROOT / "docs" / folder).glob("*.md"))
+                entry[title] = [f"{folder}/{page}" for page in sorted(pages, key=lambda page: page != "index.md")]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds each tutorial as one self-contained HTML page, made from the outputs that it was saved with."""
+    tutorials = _run_tutorial()
+    with tempfile.TemporaryDirectory() as folder:
+        for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            page = tutorials.write_report(nbformat.read(source, as_version=4), Path(folder) / "page.html")
+            content = page.read_text(encoding="utf-8")
+            files.append(File.generated(config, f"notebooks/{source.stem}.html", content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Turns links to notebooks, which lead out of the folder of the documentation, into links to their pages."""
+    return NOTEBOOK.sub(lambda link: f"]({'../' * page.file.src_uri.count('/')}notebooks/{link[1]}.html)", markdown)
+
+
+def _run_tutorial() -> Any:
+    spec = importlib.util.spec_from_file_location("run_tutorial", ROOT / "tools" / "run_tutorial.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
