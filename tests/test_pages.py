@@ -1,7 +1,7 @@
 """The pages are run: every Python block of the README and of docs/, from the top of its page down, as a reader would.
 
-The pages of the rules have a test of their own, `tests/live/test_rule_pages.py`; the one page whose code is meant for two
-versions of PEFT is run with two, in `tests/upstream/test_two_versions.py`.
+The pages of the rules have a test of their own, `tests/live/test_rule_pages.py`; the page whose code is meant for two
+versions of PEFT is run with two, by `tests/upstream/test_two_versions.py`.
 """
 
 from __future__ import annotations

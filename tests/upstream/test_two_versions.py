@@ -1,4 +1,4 @@
-"""The page that compares two versions of PEFT, with two real ones: its first program once with each, its second once."""
+"""The page that compares two versions of PEFT, with two real ones: its first program with each, then its second."""
 
 from __future__ import annotations
 
