@@ -192,11 +192,7 @@ def _apply(prepared: Prepared, journal: Journal) -> None:
     for module in prepared.merged:
         _protect(module, journal)
         journal.call(_method(module, "unmerge"), module)
-    for kind, mapping, key, value in prepared.edits.list:
-        if kind == "set":
-            journal.set_item(mapping, key, value)
-        else:
-            journal.del_item(mapping, key)
+    journal.edit(prepared.edits.list)
     for parameter, flag in prepared.flags.values():
         journal.set_requires_grad(parameter, flag)
     for module, names in zip(prepared.merged, others, strict=True):

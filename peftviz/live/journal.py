@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping
 
 MISSING = object()
 
@@ -40,6 +40,19 @@ class Journal:
         self._records.append((_restore_all, (mapping, list(mapping.items()))))
         self.checkpoint()
         del mapping[key]
+
+    def edit(self, edits: Iterable[tuple[str, MutableMapping[Any, Any], Any, Any]]) -> None:
+        """Carries out edits of dictionaries in order, each `"set"` or `"del"`; as the two above, for many."""
+        note, checkpoint = self._records.append, self.checkpoint
+        for kind, mapping, key, value in edits:
+            if kind == "set":
+                note((_restore_item, (mapping, key, mapping.get(key, MISSING))))
+                checkpoint()
+                mapping[key] = value
+            else:
+                note((_restore_all, (mapping, list(mapping.items()))))
+                checkpoint()
+                del mapping[key]
 
     def set_requires_grad(self, tensor: torch.Tensor, value: bool) -> None:
         """Sets the flag of a leaf tensor."""

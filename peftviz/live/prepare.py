@@ -167,27 +167,21 @@ def _doomed(survey: Survey, names: frozenset[str]) -> Iterator[tuple[Container, 
         slots = vars(container.module)
         for name in filter(names.__contains__, container.keys):
             module = slots["_modules"].get(name)
-            if module is not None:
-                tensors = list(tensors_of(module))
-            else:
+            tensors: dict[str, torch.Tensor | None]
+            if module is None:
                 own = slots["_parameters"].get(name, slots["_buffers"].get(name))
-                tensors = [("", own)] if isinstance(own, torch.Tensor) else []
-            for inner, tensor in tensors:
-                if id(tensor) not in seen:
+                tensors = {"": own} if isinstance(own, torch.Tensor) else {}
+            else:
+                inside = vars(module)
+                if inside.get("_modules", True):
+                    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+                else:  # a leaf is read directly, which is much faster
+                    own, buffers = inside["_parameters"], inside["_buffers"]
+                    tensors = {**own, **buffers} if buffers else own
+            for inner, tensor in tensors.items():
+                if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield container, f"{name}.{inner}" if inner else name, tensor
-
-
-def tensors_of(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Parameters and buffers of a module with their paths; a leaf is read directly, which is much faster."""
-    slots = vars(module)
-    if slots.get("_modules", True):
-        yield from module.named_parameters()
-        yield from module.named_buffers()
-        return
-    for kind in ("_parameters", "_buffers"):
-        if slots[kind]:
-            yield from ((name, tensor) for name, tensor in slots[kind].items() if tensor is not None)
 
 
 def _size(prepared: Prepared) -> tuple[int, int]:

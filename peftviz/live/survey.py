@@ -20,7 +20,7 @@ from peftviz.live.peft_facts import (
     is_tuner_layer,
     once_a_class,
 )
-from peftviz.live.tree import Tree
+from peftviz.live.tree import Tree, reach
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -133,28 +133,56 @@ class Survey:
                 child = children[name]
                 slots = child.__dict__
                 inner, parameters, buffers, left_out = _STORES(slots)
-                listed = slots.get("_keys")
-                if not (inner or parameters or buffers or left_out or listed) or id(child) in met:
+                if inner and not (parameters or buffers or left_out):
+                    keys, is_odd = tuple(inner), False
+                elif parameters or buffers or left_out or slots.get("_keys"):
+                    keys, is_odd = _contents(slots)
+                else:
                     continue
-                met.add(id(child))
-                keys = tuple(dict.fromkeys((*inner, *parameters, *buffers)) if parameters or buffers else inner)
-                is_odd = bool(left_out) or bool(listed and listed.keys() != dict.fromkeys(keys).keys())
-                self.containers.append(Container(child, holder, name, keys, is_odd))
+                if id(child) not in met:
+                    met.add(id(child))
+                    self.containers.append(Container(child, holder, name, keys, is_odd))
 
     def _collect_registries(self) -> None:
         """Registries of PEFT's handles and of models with injected adapters, outermost first."""
         tree = self.tree
-        met: set[int] = set()
         handles = [holder.row for holder in self.holders if handle_kind(holder.module) is not None]
         for row in sorted([*handles, *tree.registered], key=tree.position.__getitem__):
             module = tree.modules[row]
             for attribute in REGISTRY_ATTRIBUTES:
-                registry: Any = vars(module).get(attribute)
-                if is_registry(registry):
-                    self.registry_owners.append((module, attribute, row))
-                    if id(registry) not in met:
-                        met.add(id(registry))
-                        self.registries.append((row, registry))
+                self._add_registry(module, attribute, row)
+
+    def _add_registry(self, module: torch.nn.Module, attribute: str, row: int) -> None:
+        registry: Any = vars(module).get(attribute)
+        if is_registry(registry):
+            self.registry_owners.append((module, attribute, row))
+            if all(known is not registry for _, known in self.registries):
+                self.registries.append((row, registry))
+
+    def again(self) -> Survey:
+        """What is left of all that was found, its contents read anew: one walk that looks at nothing else."""
+        reached, parameters = reach(self.model)
+        now = object.__new__(Survey)
+        now.model, now.tree, now.parameters = self.model, self.tree, parameters
+        now.holders = [holder for holder in self.holders if id(holder.module) in reached]
+        now.hooked = [holder for holder in self.hooked if id(holder.module) in reached]
+        now.containers = [
+            Container(container.module, container.owner, container.name, *_contents(vars(container.module)))
+            for container in self.containers
+            if id(container.module) in reached
+        ]
+        now.places = [
+            Place(parent, name, module, row)
+            for parent, name, _, row in self.places
+            if id(parent) in reached
+            and (module := vars(parent)["_modules"].get(name)) is not None
+            and is_wrapper(type(module))
+        ]
+        now.registries, now.registry_owners = [], []
+        for owner, attribute, row in self.registry_owners:
+            if id(owner) in reached:
+                now._add_registry(owner, attribute, row)
+        return now
 
     @functools.cached_property
     def configs(self) -> dict[str, Any]:
@@ -209,6 +237,14 @@ def keys_of(container: torch.nn.Module) -> list[str]:
     """Keys of a container in order."""
     slots = vars(container)
     return list(dict.fromkeys((*slots["_modules"], *slots["_parameters"], *slots["_buffers"])))
+
+
+def _contents(slots: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
+    """Keys of a container, and whether names may live elsewhere in it too."""
+    inner, parameters, buffers, left_out = _STORES(slots)
+    keys = tuple(dict.fromkeys((*inner, *parameters, *buffers)) if parameters or buffers else inner)
+    listed = slots.get("_keys")
+    return keys, bool(left_out) or bool(listed and listed.keys() != dict.fromkeys(keys).keys())
 
 
 def is_registry(value: object) -> bool:

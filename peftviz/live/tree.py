@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, compress
 from operator import attrgetter, itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 CHUNK = 512
 
 _slots = attrgetter("__dict__")
-_fields = itemgetter("_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks")
+_modules = itemgetter("_modules")
+_parameters = itemgetter("_parameters")
+_hooks = itemgetter("_forward_hooks")
+_pre_hooks = itemgetter("_forward_pre_hooks")
 _values = methodcaller("values")
 
 
@@ -106,19 +109,18 @@ class Tree:
             self._seen |= distinct
         if not chunk:
             return (), ()
-        slots = list(map(_slots, chunk))
+        slots: list[Mapping[str, Any]] = list(map(_slots, chunk))
         try:
-            children, parameters, hooks, pre_hooks = zip(*map(_fields, slots), strict=True)
+            children = list(map(_modules, slots))
         except KeyError:  # a module that keeps its slots elsewhere, such as a ScriptModule
-            children, parameters, hooks, pre_hooks = zip(*map(_fields_of, chunk), strict=True)
-        self._tensors += chain.from_iterable([own.values() for own in parameters if own])
-        if any(hooks) or any(pre_hooks):
-            self.hooked += [row for row, *any_of in zip(rows, hooks, pre_hooks, strict=True) if any(any_of)]
-        self.registered += [
-            row
-            for row, inner, own, module in zip(rows, children, slots, chunk, strict=True)
-            if inner and "peft_config" in own and type(module) not in self._of_peft
-        ]
+            slots = list(map(_slots_of, chunk))
+            children = list(map(_modules, slots))
+        self._tensors += chain.from_iterable([own.values() for own in map(_parameters, slots) if own])
+        if any(map(_hooks, slots)) or any(map(_pre_hooks, slots)):
+            self.hooked += [row for row, own in zip(rows, slots, strict=True) if _hooks(own) or _pre_hooks(own)]
+        for row, own in compress(zip(rows, slots, strict=True), children):  # no leaf holds a registry
+            if "peft_config" in own and type(self.modules[row]) not in self._of_peft:
+                self.registered.append(row)
         return rows, children
 
     def _sort(self) -> None:
@@ -128,8 +130,32 @@ class Tree:
             rows[:] = found[np.argsort(self.position[found])].tolist()
 
 
-def _fields_of(module: torch.nn.Module) -> tuple[Any, ...]:
+def reach(model: torch.nn.Module) -> tuple[set[int], list[torch.nn.Parameter]]:
+    """`id` of each module of a model, and every parameter once: the least that a walk can read."""
+    seen: set[int] = set()
+    tensors: list[torch.nn.Parameter | None] = []
+    level: list[Any] = [model]
+    while level:
+        fresh = dict(zip(map(id, level), level, strict=True))
+        if not seen.isdisjoint(fresh):
+            fresh = {mark: module for mark, module in fresh.items() if mark not in seen}
+        seen.update(fresh)
+        slots: list[Mapping[str, Any]] = list(map(_slots, fresh.values()))
+        try:
+            children = list(map(_modules, slots))
+        except KeyError:
+            slots = list(map(_slots_of, fresh.values()))
+            children = list(map(_modules, slots))
+        tensors += chain.from_iterable([own.values() for own in map(_parameters, slots) if own])
+        level = list(chain.from_iterable([inner.values() for inner in children if inner]))
+        if None in level:
+            level = [module for module in level if module is not None]
+    return seen, list({id(item): item for item in tensors if item is not None}.values())
+
+
+def _slots_of(module: torch.nn.Module) -> Mapping[str, Any]:
     slots = vars(module)
     if "_modules" in slots:
-        return _fields(slots)  # type: ignore[no-any-return]
-    return dict(module.named_children()), {}, {}, {}
+        return slots
+    empty: dict[str, Any] = {key: {} for key in ("_parameters", "_forward_hooks", "_forward_pre_hooks")}
+    return {**empty, "_modules": dict(module.named_children())}

@@ -54,7 +54,7 @@ def verify(prepared: Prepared, before: Before) -> None:
     Raises:
         VerificationError: Something is not as promised.
     """
-    survey = Survey(prepared.survey.model)
+    survey = prepared.survey.again()
     plan = prepared.plan
     paths = survey.tree.paths
     wrong = find_traces(survey, frozenset(plan.names), set(prepared.survey.names) | set(plan.names))
