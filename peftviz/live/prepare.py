@@ -188,7 +188,11 @@ def _size(prepared: Prepared) -> tuple[int, int]:
     """Number of doomed tensors, and bytes of the storages that nothing else in the model uses."""
     ids = prepared.doomed_ids
     storages = {storage_key(tensor): tensor for *_, tensor in prepared.doomed}
-    kept = {storage_key(parameter) for parameter in prepared.survey.parameters if id(parameter) not in ids}
+    survivors = [parameter for parameter in prepared.survey.parameters if id(parameter) not in ids]
+    try:
+        kept = {parameter.untyped_storage()._cdata for parameter in survivors}
+    except (NotImplementedError, RuntimeError):
+        kept = set(map(storage_key, survivors))
     return len(ids), sum(storage_bytes(tensor) for key, tensor in storages.items() if key not in kept)
 
 

@@ -58,18 +58,20 @@ class Edits:
 
     def set(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> bool:
         """Notes `mapping[key] = value`; False when that key has an edit already."""
-        return self._note("set", mapping, key, value)
-
-    def delete(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
-        """Notes `del mapping[key]`; False when that key has an edit already."""
-        return self._note("del", mapping, key, None)
-
-    def _note(self, kind: str, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> bool:
         mark = (id(mapping), key)
         if mark in self._seen:
             return False
         self._seen.add(mark)
-        self.list.append((kind, mapping, key, value))
+        self.list.append(("set", mapping, key, value))
+        return True
+
+    def delete(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
+        """Notes `del mapping[key]`; False when that key has an edit already."""
+        mark = (id(mapping), key)
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        self.list.append(("del", mapping, key, None))
         return True
 
 
