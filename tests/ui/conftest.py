@@ -94,15 +94,23 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     overrides = home / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(SETTINGS))
+    root = Path(__file__).parents[2]
+    for site in sorted((root / ".upstream").glob("peft-*")):  # a kernel for each older PEFT
+        spec = home / "share" / "kernels" / site.name / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        path = os.pathsep.join([str(site), str(root)])
+        spec.write_text(json.dumps({"argv": start, "display_name": site.name, "env": {"PYTHONPATH": path}}))
     port = _free_port()
     environment = {
         **os.environ,
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTER_PATH": str(home / "share"),
         "IPYTHONDIR": str(home / "ipython"),
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")])),
     }
     command = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
@@ -136,16 +144,16 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_notebook(lab: Lab, browser: Any) -> Iterator[Callable[..., Notebook]]:
     """Writes a notebook of the given cells and opens it, with its kernel connected."""
     contexts = []
 
-    def open_it(name: str, cells: list[str]) -> Notebook:
+    def open_it(name: str, cells: list[str], *, kernel: str = "python3") -> Notebook:
         blank = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
         sources = [{**blank, "id": f"cell-{number}", "source": source} for number, source in enumerate(cells)]
-        kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        content = {"cells": sources, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+        spec = {"kernelspec": {"display_name": kernel, "language": "python", "name": kernel}}
+        content = {"cells": sources, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
         (lab.folder / f"{name}.ipynb").write_text(json.dumps(content))
         context = browser.new_context(viewport={"width": 1500, "height": 1150}, color_scheme="light")
         contexts.append(context)

@@ -8,36 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.ui.leftover import HAS_COPY, OPERATIONS, SETUP, inspector, red_row
+
 pytestmark = pytest.mark.ui
-
-SETUP = """
-import torch, transformers, peftviz
-from peft import LoraConfig, get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
-torch.manual_seed(0)
-shape = transformers.LlamaConfig(vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=3,
-                                 num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=False)
-base = transformers.LlamaForCausalLM(shape)
-config = dict(r=4, target_modules=["q_proj", "v_proj"], modules_to_save=["lm_head"])
-session = peftviz.watch(base)
-"""
-OPERATIONS = """
-model = get_peft_model(base, LoraConfig(**config))
-model.add_adapter("math", LoraConfig(**config))
-with session.step("delete by hand"):
-    # The idiom that leaves copies behind: each layer is asked, the saved copy is forgotten.
-    for module in list(model.modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.delete_adapter("math")
-    del model.peft_config["math"]
-del module  # the loop's last module; what a variable holds cannot be freed
-"""
-COPY = "base_model.model.lm_head.modules_to_save.math"
-HAS_COPY = f"print(any(name == {COPY!r} for name, _ in session.model.named_modules(remove_duplicate=False)))"
-
-
-def inspector(page: Any) -> Any:
-    return page.get_by_role("region", name="peftviz inspector")
 
 
 def ground(page: Any) -> str:
@@ -47,10 +20,8 @@ def ground(page: Any) -> str:
 def test_red_leftover_is_deleted_with_proof(open_notebook: Callable[..., Any]) -> None:
     notebook = open_notebook("story", [SETUP, OPERATIONS])
     page = notebook.page
-    notebook.run_all()
+    red = red_row(notebook)
     widget = inspector(page)
-    red = widget.get_by_role("row", name=re.compile("LEFTOVER"))
-    red.wait_for(timeout=90_000)
     assert "modules_to_save.math" in red.text_content()
     assert widget.get_by_role("button", name=re.compile("^◆ 1 leftover")).is_visible()
     assert notebook.run(HAS_COPY) == "True"
@@ -91,10 +62,8 @@ def test_red_leftover_is_deleted_with_proof(open_notebook: Callable[..., Any]) -
 def test_keyboard_filter_themes_and_a_dead_kernel(open_notebook: Callable[..., Any]) -> None:
     notebook = open_notebook("keyboard", [SETUP, OPERATIONS])
     page = notebook.page
-    notebook.run_all()
+    red = red_row(notebook)
     widget = inspector(page)
-    red = widget.get_by_role("row", name=re.compile("LEFTOVER"))
-    red.wait_for(timeout=90_000)
 
     grid = widget.get_by_role("treegrid", name="Structure")
     red.click()
@@ -142,5 +111,24 @@ def test_keyboard_filter_themes_and_a_dead_kernel(open_notebook: Callable[..., A
     widget.get_by_role("tab", name="Parameters").click()
     parameters = widget.get_by_role("grid", name="Parameters")
     parameters.get_by_role("row", name=re.compile("modules_to_save.math.weight")).wait_for()
+
+    # The titles sort by keyboard.
+    title = parameters.get_by_role("columnheader", name="Parameter")
+    title.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    memory = parameters.get_by_role("columnheader", name="Memory")
+    assert memory.evaluate("(cell) => cell.matches(':focus')")
+    assert memory.get_attribute("aria-sort") == "none"
+    first = parameters.locator("[role=row][aria-rowindex='2']")
+    page.keyboard.press("Enter")
+    assert memory.get_attribute("aria-sort") == "descending"
+    assert "lm_head" in first.get_by_role("rowheader").get_attribute("aria-label")
+    page.keyboard.press(" ")
+    assert memory.get_attribute("aria-sort") == "ascending"
+    assert title.get_attribute("aria-sort") == "none"
+    assert "lora" in first.get_by_role("rowheader").get_attribute("aria-label")
+    page.keyboard.press("ArrowDown")
+    assert parameters.locator("[role=row]:focus").count() == 1, "from the titles into the rows"
     assert notebook.outside_requests() == []
     assert notebook.errors == []

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.html import to_html
-from tests.views.story import adapted, plain
+from tests.views.story import adapted, plain, story
 
 pytestmark = pytest.mark.ui
 
@@ -86,3 +87,46 @@ def test_page_without_script_shows_text(browser: Any, tmp_path: Path) -> None:
     page.goto(path.as_uri())
     assert "lora_A" in page.locator("pre").inner_text()
     context.close()
+
+
+CUT = """(root) => [...root.querySelectorAll('.row:not([hidden]) .cell')]
+  .filter((cell) => [cell, ...cell.querySelectorAll('.amount, code:last-of-type, .pill')]
+    .some((part) => part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).display !== 'inline'))
+  .map((cell) => `${cell.className}: ${cell.textContent}`)
+  .filter((text) => !text.startsWith('cell type'))"""
+
+
+@pytest.mark.parametrize("width", [1500, 1100, 820, 620])
+def test_columns_are_as_wide_as_their_text(page: Any, tmp_path: Path, width: int) -> None:
+    _, before, after = story()
+    path = tmp_path / "page.html"
+    to_html(audit_snapshot(after, baseline=before), path)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(path.as_uri())
+    root = page.get_by_role("region", name="peftviz inspector")
+    grid = page.get_by_role("treegrid", name="Structure")
+    red = grid.get_by_role("row", name=re.compile("LEFTOVER"))
+    red.wait_for()
+    assert root.evaluate(CUT) == []
+    titles = grid.get_by_role("columnheader").all_inner_texts()
+    assert "Device" not in titles, "all rows are on one"
+    assert root.get_by_text("memory on cpu").is_visible()
+    assert ("✓ still trainable" in red.inner_text()) == ("Trainable" in titles)
+    assert {"Module", "Change", "Memory"} <= set(titles)
+    assert grid.evaluate("(grid) => grid.scrollWidth <= grid.clientWidth")
+
+
+def test_short_windows_scroll(page: Any, tmp_path: Path) -> None:
+    """At 200 % a page has a quarter of the room: nothing may lie over anything."""
+    _, before, after = story()
+    path = tmp_path / "page.html"
+    to_html(audit_snapshot(after, baseline=before), path)
+    page.set_viewport_size({"width": 750, "height": 400})
+    page.goto(path.as_uri())
+    page.get_by_role("treegrid", name="Structure").wait_for()
+    panel = page.get_by_role("tabpanel", name="Structure").bounding_box()
+    details = page.get_by_role("region", name="Details").bounding_box()
+    bars = page.get_by_role("region", name="Memory by role").bounding_box()
+    assert panel["height"] > 90  # some rows
+    assert panel["y"] + panel["height"] <= details["y"] + 1
+    assert details["y"] + details["height"] <= bars["y"] + 1
