@@ -13,7 +13,7 @@ import numpy as np
 from peftviz.core.changes import ModuleChanges, TensorChanges, module_changes, state_changes, tensor_changes
 from peftviz.core.display import Displayed, dataframes
 from peftviz.core.matching import Evidence, Matching, match
-from peftviz.core.recode import shared_columns
+from peftviz.core.recode import Columns, shared_columns
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import BoolArray, IntArray, frozen
 
@@ -76,11 +76,11 @@ class Diff(Displayed):
         tensor_fields: By field, whether it changed, one boolean a later tensor row.
     """
 
-    def __init__(self, before: Snapshot, after: Snapshot, matching: Matching) -> None:
+    def __init__(self, before: Snapshot, after: Snapshot, matching: Matching, columns: tuple[Columns, Columns]) -> None:
         self.before = before
         self.after = after
         self.matching = matching
-        ours, theirs = shared_columns(before, after)
+        ours, theirs = columns
         modules: ModuleChanges = module_changes(before, after, ours, theirs, matching)
         tensors: TensorChanges = tensor_changes(before, after, ours, theirs, matching, modules)
         self.module_fields: Mapping[str, BoolArray] = modules.fields
@@ -220,7 +220,7 @@ class Diff(Displayed):
     def reverse(self) -> Diff:
         """The diff from the later snapshot back to the earlier one."""
         inverted = self.matching.inverted(len(self.before.modules), len(self.before.tensors))
-        return Diff(self.after, self.before, inverted)
+        return Diff(self.after, self.before, inverted, shared_columns(self.after, self.before))
 
     def to_frame(self) -> pd.DataFrame:
         """One row a change, columns as the attributes of `Change`."""
@@ -255,7 +255,8 @@ def diff(before: Snapshot, after: Snapshot) -> Diff:
     Returns:
         The changes, false when there are none.
     """
-    return Diff(before, after, match(before, after, *shared_columns(before, after)))
+    columns = shared_columns(before, after)
+    return Diff(before, after, match(before, after, *columns), columns)
 
 
 def word(kind: Kind) -> str:
