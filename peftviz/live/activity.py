@@ -130,7 +130,7 @@ def switch(
         if handle_kind(module) is not None:
             if ACTIVE_OF_HANDLE in slots:
                 gone = names.union(as_list(slots[ACTIVE_OF_HANDLE])).difference(activity.after) if align else names
-                if _switch_handle(slots, activity, gone, edits):
+                if _switch_handle(module, activity, gone, edits):
                     yield holder, tuple(as_list(slots[ACTIVE_OF_HANDLE])), activity.after
         elif id(module) in leaving or id(module) in activity.followers:
             continue
@@ -174,13 +174,16 @@ def _enable_like_the_others(slots: dict[str, Any], activity: Activity, edits: Ed
         edits.set(slots, DISABLED_OF_LAYER, not activity.enabled)
 
 
-def _switch_handle(slots: dict[str, Any], activity: Activity, names: frozenset[str], edits: Edits) -> bool:
+def _switch_handle(handle: torch.nn.Module, activity: Activity, names: frozenset[str], edits: Edits) -> bool:
+    slots = vars(handle)
     value = slots[ACTIVE_OF_HANDLE]
     noted = as_list(value)
     if names.isdisjoint(noted) and (activity.after or not noted):
         return False
     now = [name for name in noted if name not in names] if activity.after else []
-    return edits.set(slots, ACTIVE_OF_HANDLE, _like(value, now or list(activity.after)))
+    now = now or list(activity.after)
+    # A tuner that was just made has a list, and a string after set_adapter: what it falls back to was never set.
+    return edits.set(slots, ACTIVE_OF_HANDLE, now if handle_kind(handle) == "tuner" else _like(value, now))
 
 
 def _switch_wrapper(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
+from peftviz.errors import AdapterError
 from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, handle_kind
 
 if TYPE_CHECKING:
@@ -12,8 +14,16 @@ if TYPE_CHECKING:
 
     from peftviz.live.survey import Survey
 
-FORWARDED = ("forward", "generate")
-"""Methods of a `PeftModel` that look up the active adapter's config before they reach the base model."""
+FORWARDED = (
+    "forward",
+    "generate",
+    "get_base_model",
+    "save_pretrained",
+    "disable_adapter",
+    "get_model_status",
+    "get_layer_status",
+)
+"""Methods of a `PeftModel` that look up the active adapter and fail without one."""
 
 PEFT_ARGUMENTS = ("adapter_names", "alora_offsets")
 
@@ -43,5 +53,17 @@ def _run(handle: torch.nn.Module, method: str, *arguments: Any, **keywords: Any)
     if vars(handle).get(ACTIVE_OF_HANDLE):
         return getattr(type(handle), method)(handle, *arguments, **keywords)
     base = base_of(handle)
+    if method == "get_base_model":
+        return base
+    if method == "disable_adapter":
+        return contextlib.nullcontext()
     keywords = {key: value for key, value in keywords.items() if key not in PEFT_ARGUMENTS}
-    return base(*arguments, **keywords) if method == "forward" else getattr(base, method)(*arguments, **keywords)
+    if method == "forward":
+        return base(*arguments, **keywords)
+    if not callable(getattr(type(base), method, None)):
+        raise AdapterError(
+            f"This {type(handle).__name__} has no adapter any more, and its {type(base).__name__} has no {method}().",
+            where=f"{method}() of the old handle",
+            hint="Go on with report.model of the deletion, or make an adapter active with add_adapter and set_adapter.",
+        )
+    return getattr(base, method)(*arguments, **keywords)

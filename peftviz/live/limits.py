@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftviz.live.peft_facts import MODEL_SLOTS
+from peftviz.live.peft_facts import MODEL_SLOTS, is_peft_class, is_peft_function
+from peftviz.live.sweep import HOOK_SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,7 +46,26 @@ def limits_of(survey: Survey, names: Collection[str], *, is_last: bool, baseline
                 "baseline nobody can tell which were frozen before. Pass baseline=peftviz.capture(model), taken "
                 "before the first adapter, to have them restored."
             )
+    if is_last:
+        warnings += _hooks_left(survey)
     return tuple(warnings)
+
+
+def _hooks_left(survey: Survey) -> list[str]:
+    """PEFT's hooks on modules of the base; those that carry an adapter's name go, these it needs for gradients."""
+    found: dict[str, int] = {}
+    for holder in survey.hooked:
+        if is_peft_class(type(holder.module)):
+            continue
+        slots = vars(holder.module)
+        count = sum(is_peft_function(hook) for slot in HOOK_SLOTS for hook in slots[slot].values())
+        if count:
+            found[holder.path] = count
+    return [
+        f"{count} {'hook' if count == 1 else 'hooks'} of PEFT's on {path or 'the model'} "
+        f"{'stays' if count == 1 else 'stay'}: set for gradient checkpointing, and harmless without it."
+        for path, count in found.items()
+    ]
 
 
 def _adapter_parameters(survey: Survey) -> set[int]:

@@ -213,9 +213,7 @@ def storage_bytes(tensor: torch.Tensor) -> int:
 
 
 def _flag(prepared: Prepared, parameter: torch.nn.Parameter, value: bool) -> bool:
-    if parameter.requires_grad == value or id(parameter) in prepared.flags:
-        return False
-    if any(parameter is tensor for *_, tensor in prepared.doomed) if len(prepared.doomed) < 64 else False:
+    if parameter.requires_grad == value or id(parameter) in prepared.flags or id(parameter) in prepared.doomed_ids:
         return False
     prepared.flags[id(parameter)] = (parameter, value)
     return True

@@ -91,9 +91,12 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
 
 
 def _prepare(survey: Survey, baseline: Snapshot | None, lost: list[str]) -> Prepared:
+    forgotten = not survey.holders  # up to PEFT 0.18 unloading leaves the configs on the plain model
     ghosts = [name for name in leftover_names(survey, baseline) if name not in lost]
+    if forgotten:
+        ghosts = list(survey.configs)
     restored = flags_of_baseline(survey, baseline)
-    if restored is not None and baseline is not None and survey.living:
+    if restored is not None and baseline is not None and survey.living and not forgotten:
         restored = _explained(survey, restored, had_adapters=bool(baseline.adapters))
     return prepare(survey, "", ghosts, unwrap=True, restored=restored, mend=True)
 

@@ -10,10 +10,11 @@ from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.auditing import audit
+from peftviz.core.diff import diff
 from peftviz.errors import AdapterError, ModelError
 from peftviz.live.capture import capture
 from peftviz.live.deletion import delete_adapter, plan_deletion
-from tests.live.zoo import HAS_TOKENS, Handle, llama, lora, net, one_adapter, output, two_adapters
+from tests.live.zoo import CASES, HAS_TOKENS, Handle, llama, lora, net, one_adapter, output, two_adapters
 from tests.oracle import describe, differences, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -212,6 +213,63 @@ def test_the_old_handle_after_the_last_adapter() -> None:
     assert torch.equal(output(model), expected)
     assert torch.equal(output(base), expected)
     assert model.generate(input_ids=torch.tensor([[1, 2]]), max_new_tokens=2, do_sample=False).shape == (1, 4)
+
+
+def test_what_the_old_handle_can_do_it_does_as_the_base(tmp_path) -> None:
+    base = llama()
+    model = get_peft_model(base, lora(("q_proj",), **HEAD))
+    delete_adapter(model, "default")
+    assert model.get_base_model() is base
+    with model.disable_adapter():
+        assert torch.equal(output(model), output(base))
+    model.save_pretrained(tmp_path)
+    assert torch.equal(output(type(base).from_pretrained(tmp_path).eval()), output(base))
+    with pytest.raises(AdapterError, match=r"report\.model"):
+        model.get_model_status()
+
+
+def test_an_old_handle_whose_base_cannot_save_says_where_to_go_on() -> None:
+    model = get_peft_model(net(), lora(("body.0",)))
+    delete_adapter(model, "default")
+    with pytest.raises(AdapterError, match=r"report\.model"):
+        model.save_pretrained("nowhere")
+
+
+@pytest.mark.parametrize("case", ["linear", "heads"])
+def test_what_was_active_before_is_noted_as_it_was(case: str) -> None:
+    handle = Handle("peft", CASES[case].build())
+    handle.add("a", CASES[case].first(), seed=1)
+    before = capture(handle.model)
+    handle.add("b", CASES[case].second(), seed=2)
+    handle.activate("b")
+    report = delete_adapter(handle.model, "b")
+    assert not diff(before, report.after)
+
+
+def test_a_hook_for_gradients_that_stays_is_said() -> None:
+    base = llama()
+    base.gradient_checkpointing_enable()
+    model = get_peft_model(base, lora(("q_proj",)))
+    embeddings = base.get_input_embeddings()
+    warnings = delete_adapter(model, "default", baseline=capture(llama())).warnings
+    hooks = [hook for hook in embeddings._forward_hooks.values() if hook.__module__.startswith("peft")]
+    assert [f"{len(hooks)} hook" in warning for warning in warnings] == [True] * bool(hooks)
+
+
+def test_flags_of_tensors_that_go_are_not_restored_however_many_they_are() -> None:
+    handle = Handle("peft", llama())
+    targets = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    for seed, name in enumerate("abc"):
+        handle.add(name, lora(targets), seed=seed)
+    for name in "bc":
+        handle.model.peft_config.pop(name)
+    handle.model.requires_grad_(False)
+    baseline = capture(handle.model)
+    for path, parameter in handle.model.named_parameters():
+        parameter.requires_grad = "lora_" in path
+    plan = plan_deletion(handle.model, "a", baseline=baseline)
+    assert plan.tensors == 3 * 7 * 2 * 2
+    assert [action.detail for action in plan.actions if action.kind == "restore"] == []
 
 
 def test_the_old_handle_takes_a_new_adapter() -> None:

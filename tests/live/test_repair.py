@@ -138,3 +138,56 @@ def test_an_adapter_lost_while_merged_is_said() -> None:
     with warnings.catch_warnings():
         report = repair(handle.model)
     assert "deleted while merged" in report.warnings[0]
+
+
+def test_a_config_that_unloading_forgot_goes_and_the_flags_come_back() -> None:
+    """Up to PEFT 0.18.1 `unload()` leaves `peft_config` on the base model."""
+    base = llama()
+    baseline, before = capture(base), describe(base)
+    model = get_peft_model(base, lora(("q_proj",)))
+    registry = model.peft_config
+    model.unload()
+    base.peft_config = registry
+    found = {finding.rule: finding.repairable for finding in audit(base, baseline=baseline)}
+    assert found == {"PV204": True, "PV301": True}
+    report = repair(base, baseline=baseline)
+    assert next(action.detail for action in report.actions) == "config of 'default'"
+    assert report.model is base
+    assert audit(base, baseline=baseline).clean
+    assert list(compare(before, describe(base))) == []
+
+
+def test_a_forgotten_config_goes_without_a_baseline_too() -> None:
+    base = llama()
+    model = get_peft_model(base, lora(("q_proj",)))
+    registry = model.peft_config
+    model.unload()
+    base.peft_config = registry
+    report = repair(base)
+    assert "peft_config" not in vars(base)
+    assert "base parameters have requires_grad=False" in report.warnings[0]
+
+
+def test_names_in_plain_dictionaries_go() -> None:
+    handle = two_adapters("linear", "peft")
+    before = photograph(handle.model)
+    layers = [module for module in handle.model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.scaling["gone"], layer.r["gone"] = 1.0, 2
+    assert {finding.partition(" ")[0] for finding in repairable(handle.model)} == {"PV104"}
+    report = repair(handle.model)
+    assert report.actions
+    assert repairable(handle.model) == []
+    assert photograph(handle.model) == before
+
+
+def test_a_base_with_the_keys_of_wrappers_gets_its_own_back() -> None:
+    base = llama()
+    keys = list(base.state_dict())
+    model = get_peft_model(base, lora(("q_proj",)))
+    model.delete_adapter("default")
+    assert list(base.state_dict()) != keys
+    assert "PV402" in {finding.rule for finding in audit(model) if finding.repairable}
+    report = repair(model)
+    assert list(base.state_dict()) == keys
+    assert "PV402" not in {finding.rule for finding in report.audit}

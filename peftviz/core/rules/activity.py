@@ -186,7 +186,8 @@ def weightless_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
             {"method": adapter.method, "active": adapter.active, "copies_only": copies_only},
             adapter=adapter.name,
             severity="warning" if bare else None,
-            remedy="Delete the attribute peft_config of the model." if bare else None,
+            remedy="repair(model) deletes the attribute peft_config of the model." if bare else None,
+            repairable=bare,
         )
 
 
