@@ -3,7 +3,7 @@
 import { MERGED, PARAMETERS, SPLIT, cellText, fillRow } from "./columns.ts";
 import { type Deeds, detailsOf } from "./details.ts";
 import { PlanDialog, failureBox, failureOf } from "./dialog.ts";
-import { button, element, toggle } from "./dom.ts";
+import { arrowStep, button, element, toggle } from "./dom.ts";
 import { findingsList } from "./findings.ts";
 import { Grid, type GridColumn, type GridSource } from "./grid.ts";
 import { fillHeader } from "./header.ts";
@@ -84,11 +84,11 @@ export class App {
       this.#filter.dispatchEvent(new Event("input"));
     });
     const previous = button(say.previous, "plain", () => this.#step(-1));
-    previous.setAttribute("aria-label", say.previousChange);
+    previous.ariaLabel = say.previousChange;
     const next = button(say.next, "plain", () => this.#step(1));
-    next.setAttribute("aria-label", say.nextChange);
+    next.ariaLabel = say.nextChange;
     const help = button("?", "plain", () => this.dialog.help());
-    help.setAttribute("aria-label", say.help);
+    help.ariaLabel = say.help;
     this.#tools.append(this.#filter, this.#toggles.changes, this.#toggles.fold, this.#toggles.split, this.#counter, previous, next);
     if (outside.capture) this.#tools.append(button(say.capture, "plain", outside.capture));
     this.#tools.append(help);
@@ -111,10 +111,10 @@ export class App {
     this.#notice.replaceChildren();
     if (view.lines.length) this.#notice.append(element("pre", {}, view.lines.join("\n")));
     if (this.#filter.value) model.setFilter(this.#filter.value);
-    this.#toggles.changes.setAttribute("aria-pressed", String(model.onlyChanges));
+    this.#toggles.changes.ariaPressed = String(model.onlyChanges);
     this.#toggles.changes.hidden = !model.hasChanges;
     this.#toggles.split.hidden = table.summary.single;
-    model.setFold(this.#toggles.fold.getAttribute("aria-pressed") === "true");
+    model.setFold(this.#toggles.fold.ariaPressed === "true");
     if (table.summary.single) this.#split = false;
     fillHeader(this.#header, table, view, steps.length, this.#device, () => this.#openTab("findings"));
     this.#timeline.show(steps, view);
@@ -175,7 +175,7 @@ export class App {
     this.#toggles.fold.hidden = tab !== "structure";
     this.#toggles.split.hidden = tab !== "structure" || model.table.summary.single;
     this.#panel.className = `panel ${tab}`;
-    this.#panel.setAttribute("aria-label", say.tabs[tab]);
+    this.#panel.ariaLabel = say.tabs[tab];
     this.#panel.tabIndex = tab === "memory" ? 0 : -1; // scrolls, and holds nothing that takes the focus
     if (rows) {
       this.#refreshRows();
@@ -195,15 +195,15 @@ export class App {
   #tabButton(name: Tab, current: boolean): HTMLElement {
     const count = this.#model!.table.findings.length;
     const made = button(say.tabs[name], "tab", () => this.#openTab(name));
-    made.setAttribute("role", "tab");
-    made.setAttribute("aria-selected", String(current));
+    made.role = "tab";
+    made.ariaSelected = String(current);
     made.tabIndex = current ? 0 : -1;
     if (name === "findings" && count) {
       const red = this.#model!.table.findings.some((finding) => finding.severity !== "info");
       made.append(element("strong", { class: red ? "red" : "" }, ` ${count}`));
     }
     made.addEventListener("keydown", (event) => {
-      const move = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const move = arrowStep(event);
       if (!move) return;
       const names = Object.keys(say.tabs) as Tab[];
       this.#openTab(names[(names.indexOf(name) + move + names.length) % names.length]);
@@ -279,7 +279,7 @@ export class App {
     const model = this.#model;
     if (!model) return;
     act(model);
-    this.#toggles.changes.setAttribute("aria-pressed", String(model.onlyChanges));
+    this.#toggles.changes.ariaPressed = String(model.onlyChanges);
     this.#refreshRows();
     this.#layOutAgain();
     this.#grid?.refresh();
@@ -314,7 +314,7 @@ export class App {
     if (this.#tab === "structure") {
       const place = model.reveal(row);
       this.#filter.value = model.filter;
-      this.#toggles.fold.setAttribute("aria-pressed", String(model.fold));
+      this.#toggles.fold.ariaPressed = String(model.fold);
       this.#change(() => undefined);
       this.#select(row);
       if (place >= 0) this.#grid!.go(place, focus);

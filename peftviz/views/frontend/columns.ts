@@ -45,10 +45,9 @@ export function fillRow(
   const status = level > 0 ? model.table.columns.status[at] : model.tensorStatus(at);
   row.className = `row ${STATUS[status][2]}`;
   if (level > 0) {
-    row.setAttribute("aria-level", String(level));
+    row.ariaLevel = String(level);
     row.style.setProperty("--level", String(Math.min(level - 1, 24)));
-    if (model.hasChildren(at)) row.setAttribute("aria-expanded", String(model.isOpen(at)));
-    else row.removeAttribute("aria-expanded");
+    row.ariaExpanded = model.hasChildren(at) ? String(model.isOpen(at)) : null;
   }
   columns.forEach(({ key }, index) => {
     const cell = cells[index];
@@ -59,7 +58,7 @@ export function fillRow(
       const text = value(model, key, at);
       setText(cell, text);
       cell.title = text;
-      if (key.startsWith("trainable")) cell.setAttribute("aria-label", spoken(model, key, at, text));
+      if (key.startsWith("trainable")) cell.ariaLabel = spoken(model, key, at, text);
     }
   });
 }
@@ -94,7 +93,7 @@ function name(model: TreeModel, cell: HTMLElement, at: number, head: number, lev
   if (alike) parts.push(element("em", { title: alike }, alike));
   if (note) parts.push(element("span", { class: "note", title: note }, note));
   cell.replaceChildren(...parts);
-  cell.setAttribute("aria-label", [head < 0 ? title : text, alike, note].filter(Boolean).join(" "));
+  cell.ariaLabel = [head < 0 ? title : text, alike, note].filter(Boolean).join(" ");
 }
 
 function memory(model: TreeModel, cell: HTMLElement, at: number, status: number): void {

@@ -34,14 +34,19 @@ export function button(text: string, kind: string, act: () => void): HTMLButtonE
 /** A button that is on or off. */
 export function toggle(text: string, on: boolean, act: (on: boolean) => void): HTMLButtonElement {
   const made = button(text, "toggle", () => {
-    const now = made.getAttribute("aria-pressed") !== "true";
-    made.setAttribute("aria-pressed", String(now));
+    const now = made.ariaPressed !== "true";
+    made.ariaPressed = String(now);
     act(now);
   });
-  made.setAttribute("aria-pressed", String(on));
+  made.ariaPressed = String(on);
   return made;
 }
 
 export function setText(target: HTMLElement, text: string): void {
   if (target.textContent !== text) target.textContent = text;
+}
+
+/** 1 or -1 for the arrow that goes to the next or the previous of several things, else 0. */
+export function arrowStep({ key }: KeyboardEvent): number {
+  return /^Arrow(Right|Down)$/.test(key) ? 1 : /^Arrow(Left|Up)$/.test(key) ? -1 : 0;
 }

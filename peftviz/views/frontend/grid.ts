@@ -1,6 +1,6 @@
 /** A virtualised ARIA treegrid: only the rows in view exist as elements, and they are used again while scrolling. */
 
-import { element } from "./dom.ts";
+import { arrowStep, element } from "./dom.ts";
 
 export const ROW_HEIGHT = 26;
 /** Browsers stop at about 33.5 million pixels; past this height the scroll position is scaled. */
@@ -79,10 +79,10 @@ export class Grid {
   /** Takes other columns or other rows. */
   setSource(source: GridSource): void {
     this.#source = source;
-    this.root.setAttribute("role", source.role);
-    this.root.setAttribute("aria-label", source.label);
+    this.root.role = source.role;
+    this.root.ariaLabel = source.label;
     this.setTracks(source.columns);
-    this.root.setAttribute("aria-colcount", String(source.columns.length));
+    this.root.ariaColCount = String(source.columns.length);
     this.#head.replaceChildren(
       ...source.columns.map((column) => {
         const cell = element("div", { role: "columnheader", class: `cell ${column.key}${column.end ? " end" : ""}` }, column.title);
@@ -112,14 +112,14 @@ export class Grid {
   showSort(key: string, down: boolean): void {
     this.#source.columns.forEach((column, index) => {
       const cell = this.#head.children[index];
-      if (column.sortable) cell.setAttribute("aria-sort", column.key !== key ? "none" : down ? "descending" : "ascending");
+      if (column.sortable) cell.ariaSort = column.key !== key ? "none" : down ? "descending" : "ascending";
     });
   }
 
   /** Draws again after the rows changed. */
   refresh(): void {
     const count = this.#source.count();
-    this.root.setAttribute("aria-rowcount", String(count + 1));
+    this.root.ariaRowCount = String(count + 1);
     this.#spacer.style.height = `${Math.min(count * ROW_HEIGHT, MAX_HEIGHT)}px`;
     this.active = Math.max(0, Math.min(this.active, count - 1));
     this.#nothing.textContent = count ? "" : this.#source.empty();
@@ -206,11 +206,11 @@ export class Grid {
         lost ||= item.place >= 0 && item.row.matches(":focus");
         item.place = place;
         item.row.hidden = false;
-        item.row.setAttribute("aria-rowindex", String(place + 2));
+        item.row.ariaRowIndex = String(place + 2);
         this.#source.fill(item.row, item.cells, place);
       }
       item.row.tabIndex = place === this.active ? 0 : -1;
-      item.row.setAttribute("aria-selected", String(place === this.selected));
+      item.row.ariaSelected = String(place === this.selected);
     }
     if (lost) this.root.focus({ preventScroll: true });
     this.root.tabIndex = this.#element(this.active) ? -1 : 0;
@@ -254,7 +254,7 @@ export class Grid {
 
   /** Sorts by the title that has the focus, or goes to the one beside it. */
   #headKey(event: KeyboardEvent, title: HTMLElement): void {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    const step = arrowStep(event);
     if (event.key === "Enter" || event.key === " ") this.#source.sort?.(title.dataset.key!);
     else if (step) {
       const titles = [...this.#head.querySelectorAll<HTMLElement>(".sortable")];

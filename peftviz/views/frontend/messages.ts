@@ -24,7 +24,8 @@ export const SEVERITY: Readonly<Record<string, readonly [string, string]>> = {
 };
 export const ROLE: readonly string[] = ["base model", "wrapper", "wrapped base", "adapter", "trained copy", "shared by PEFT"];
 
-const plural = (count: number, noun: string): string => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+const number = (count: number): string => count.toLocaleString("en");
+const plural = (count: number, noun: string): string => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
 
 export const say = {
   inspector: "peftviz inspector",
@@ -53,9 +54,9 @@ export const say = {
   clean: "✓ nothing left over",
   leftovers: (count: number): string => plural(count, "leftover"),
   finding: (count: number): string => plural(count, "finding"),
-  alike: (label: string, count: number): string => `${label}: ${count.toLocaleString("en")} alike`,
+  alike: (label: string, count: number): string => `${label}: ${number(count)} alike`,
   was: (path: string): string => `was ${path}`,
-  rows: (shown: number, all: number): string => `${shown.toLocaleString("en")} / ${plural(all, "row")}`,
+  rows: (shown: number, all: number): string => `${number(shown)} / ${plural(all, "row")}`,
   noRows: "No row matches.",
   noChange: "Nothing changed. Switch “Only changes” off to see the whole model.",
   noFindings: "No findings: nothing is left over and nothing is out of place.",
@@ -73,8 +74,8 @@ export const say = {
   inConfig: "In config", yes: "yes",
   remedy: "What to do",
   where: "Where",
-  rowsConcerned: (count: number): string => `${count.toLocaleString("en")} rows`,
-  moreRows: (count: number): string => `and ${count.toLocaleString("en")} more`,
+  rowsConcerned: (count: number): string => `${number(count)} rows`,
+  moreRows: (count: number): string => `and ${number(count)} more`,
   elements: (count: string): string => `${count} parameters`,
   deleteCorrectly: "Delete correctly…",
   deleteAdapter: (adapter: string): string => `Delete “${adapter}” correctly…`,

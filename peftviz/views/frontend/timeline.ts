@@ -1,6 +1,6 @@
 /** The list of operations: one step is on show, any other is a click away. */
 
-import { element } from "./dom.ts";
+import { arrowStep, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import type { StepEntry, View } from "./kernel.ts";
 import { say } from "./messages.ts";
@@ -55,7 +55,7 @@ export class TimelineView {
   }
 
   #key(event: KeyboardEvent): void {
-    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+    const step = arrowStep(event);
     if (!step) return;
     const buttons = [...this.#list.querySelectorAll("button")];
     const now = buttons.findIndex((item) => item.matches(":focus"));

@@ -65,12 +65,11 @@ export interface Table {
 
 export class WireError extends Error {}
 
-const READERS: Readonly<Record<string, [size: number, make: (buffer: ArrayBuffer, offset: number, length: number) => Column]>> = {
-  u1: [1, (buffer, offset, length) => new Uint8Array(buffer, offset, length)],
-  u2: [2, (buffer, offset, length) => new Uint16Array(buffer, offset, length)],
-  u4: [4, (buffer, offset, length) => new Uint32Array(buffer, offset, length)],
-  f8: [8, (buffer, offset, length) => new Float64Array(buffer, offset, length)],
-};
+const ARRAYS = { u1: Uint8Array, u2: Uint16Array, u4: Uint32Array, f8: Float64Array } as const;
+
+function demand(holds: unknown, what: string): asserts holds {
+  if (!holds) throw new WireError(what);
+}
 
 /** Decompresses and decodes. */
 export async function read(packed: ArrayBufferView): Promise<Table> {
@@ -82,29 +81,27 @@ export async function read(packed: ArrayBufferView): Promise<Table> {
 /** Decodes decompressed bytes; the columns are views into them. */
 export function decode(buffer: ArrayBuffer): Table {
   const head = new DataView(buffer);
-  if (buffer.byteLength < 8 || head.getUint32(0, false) !== 0x50565431) throw new WireError("not a view table");
+  demand(buffer.byteLength >= 8 && head.getUint32(0, false) === 0x50565431, "not a view table");
   const start = 8 + head.getUint32(4, true);
-  if (start > buffer.byteLength) throw new WireError("the header is cut off");
+  demand(start <= buffer.byteLength, "header");
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, start - 8)));
   const rows: number = header.rows;
   const found = new Map<string, Column>();
-  for (const [name, dtype, offset, length] of header.columns as [string, string, number, number][]) {
-    const reader = READERS[dtype];
-    if (!reader) throw new WireError(`column ${name} has the unknown type ${dtype}`);
-    if (start + offset + length * reader[0] > buffer.byteLength) throw new WireError(`column ${name} is cut off`);
-    found.set(name, reader[1](buffer, start + offset, length));
+  for (const [name, dtype, offset, length] of header.columns as [string, keyof typeof ARRAYS, number, number][]) {
+    const array = ARRAYS[dtype];
+    demand(array && start + offset + length * array.BYTES_PER_ELEMENT <= buffer.byteLength, name);
+    found.set(name, new array(buffer, start + offset, length));
   }
   const columns = {} as Record<ColumnName, Column>;
   for (const name of NAMES) columns[name] = spread(name, found.get(name), rows);
   const runFirst = found.get("run_first");
-  const runLength = found.get("run_length");
-  if (!runFirst || !runLength) throw new WireError("the runs are missing");
+  demand(runFirst, "run_first");
   return {
     rows,
     strings: header.strings,
     columns,
     runFirst,
-    runLength: runLength.length === runFirst.length ? runLength : spread("run_length", runLength, runFirst.length),
+    runLength: spread("run_length", found.get("run_length"), runFirst.length),
     summary: header.summary,
     findings: header.findings,
     changes: header.changes,
@@ -116,7 +113,7 @@ export function decode(buffer: ArrayBuffer): Table {
 /** A column of one value stands for that value in each row. */
 function spread(name: string, column: Column | undefined, rows: number): Column {
   if (column && column.length === rows) return column;
-  if (!column || column.length !== 1) throw new WireError(`column ${name} does not have ${rows} entries`);
+  demand(column?.length === 1, name);
   const full = new (column.constructor as new (length: number) => Column)(rows);
   return full.fill(column[0]);
 }
