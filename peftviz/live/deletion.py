@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftviz.core.display import Displayed
 from peftviz.errors import AdapterError, near_matches
 from peftviz.live.baseline import flags_of_baseline
-from peftviz.live.capture import capture, check_model
+from peftviz.live.capture import capture, check_model, paused_garbage_collection
 from peftviz.live.journal import Journal
 from peftviz.live.peft_facts import MERGED_OF_LAYER
 from peftviz.live.prepare import Prepared, prepare
@@ -147,10 +147,11 @@ def delete_adapter(
         AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
         VerificationError: The result was not as planned; the model was put back.
     """
-    prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged)
-    before = capture(model, label=f"before deleting {adapter!r}")
-    freed, plan, left = carry_out(prepared)
-    del prepared
+    with paused_garbage_collection():
+        prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged)
+        before = capture(model, label=f"before deleting {adapter!r}")
+        freed, plan, left = carry_out(prepared)
+        del prepared
     measured = freed.measure()
     return DeletionReport(
         adapter=adapter,
