@@ -7,10 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("views", max_examples=40, deadline=None, print_blob=True)
-settings.load_profile("views")
 
 FOLDER = Path(__file__).parent / "golden"
 
