@@ -1,4 +1,4 @@
-"""Two mistakes that a type checker is to find: a misspelt argument, and a report that is no model."""
+"""Two mistakes that a type checker is to find: a misspelt argument, and a report that is no snapshot."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def misspelt(model: torch.nn.Module) -> peftviz.Snapshot:
     return peftviz.capture(model, lable="now")
 
 
-def confused(model: torch.nn.Module) -> torch.nn.Module:
+def confused(model: torch.nn.Module) -> peftviz.Snapshot:
     return peftviz.repair(model)
