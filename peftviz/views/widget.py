@@ -9,6 +9,7 @@ from typing import Any
 from peftviz.core.finding import Finding
 from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
+from peftviz.views.formatting import plural
 from peftviz.views.mime import WIDGET
 from peftviz.views.static_html import static_html
 from peftviz.views.steps import state_table, step_entries
@@ -165,17 +166,25 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         name, act, length = self._plans.pop(token, ("", None, -1))
         if act is None:
             raise PeftvizError(
-                "This plan was carried out already, or another one has replaced it.", hint="Ask for a new plan."
+                "This plan was carried out already, or another one has replaced it.",
+                where="plan in the widget",
+                hint="Ask for a new plan.",
             )
         if length != self._length():
-            raise PeftvizError("The model has changed since this plan was made.", hint="Ask for a new plan.")
+            raise PeftvizError(
+                "The model has changed since this plan was made.",
+                where="plan in the widget",
+                hint="Ask for a new plan.",
+            )
         report = act()
         self.refresh()
         lines = _lines(report)
         audit = getattr(report, "audit", None)
         if audit is not None and name:
             left = sum(1 for finding in audit if finding.adapter == name)
-            lines.append(f"✓ no trace of {name!r} is left" if not left else f"◆ {left} findings still name {name!r}")
+            lines.append(
+                f"◆ still named {name!r}: {plural(left, 'finding')}" if left else f"✓ no trace of {name!r} is left"
+            )
         held = len(getattr(getattr(report, "freed", None), "alive", ()))
         return {"lines": lines, "held": held}
 
