@@ -17,8 +17,13 @@ def ground(page: Any) -> str:
     return str(inspector(page).evaluate("(root) => getComputedStyle(root).backgroundColor"))
 
 
-def test_red_leftover_is_deleted_with_proof(open_notebook: Callable[..., Any]) -> None:
-    notebook = open_notebook("story", [SETUP, OPERATIONS])
+@pytest.fixture(scope="module")
+def notebook(open_notebook: Callable[..., Any]) -> Any:
+    """One notebook, the cells of which are run anew for each test."""
+    return open_notebook("story", [SETUP, OPERATIONS])
+
+
+def test_red_leftover_is_deleted_with_proof(notebook: Any) -> None:
     page = notebook.page
     red = red_row(notebook)
     widget = inspector(page)
@@ -59,8 +64,7 @@ def test_red_leftover_is_deleted_with_proof(open_notebook: Callable[..., Any]) -
     assert notebook.errors == []
 
 
-def test_keyboard_filter_themes_and_a_dead_kernel(open_notebook: Callable[..., Any]) -> None:
-    notebook = open_notebook("keyboard", [SETUP, OPERATIONS])
+def test_keyboard_filter_themes_and_a_dead_kernel(notebook: Any) -> None:
     page = notebook.page
     red = red_row(notebook)
     widget = inspector(page)
