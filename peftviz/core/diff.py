@@ -87,7 +87,9 @@ class Diff(Displayed):
         self.tensor_fields: Mapping[str, BoolArray] = tensors.fields
         self.module_source = frozen(matching.modules)
         self.tensor_source = frozen(matching.tensors)
-        replaced = matching.module_evidence == Evidence.PATH if self._same_scope else np.zeros(len(after.modules), bool)
+        replaced = (
+            matching.module_evidence == Evidence.PATH if matching.by_identity else np.zeros(len(after.modules), bool)
+        )
         self.module_kinds = frozen(
             _bits(
                 {
@@ -101,7 +103,9 @@ class Diff(Displayed):
                 }
             )
         )
-        replaced = matching.tensor_evidence == Evidence.PATH if self._same_scope else np.zeros(len(after.tensors), bool)
+        replaced = (
+            matching.tensor_evidence == Evidence.PATH if matching.by_identity else np.zeros(len(after.tensors), bool)
+        )
         self.tensor_kinds = frozen(
             _bits(
                 {
@@ -116,10 +120,6 @@ class Diff(Displayed):
         self.removed_modules = frozen(_missing(matching.modules, len(before.modules)))
         self.removed_tensors = frozen(_missing(matching.tensors, len(before.tensors)))
         self._state_changes = state_changes(before, after)
-
-    @property
-    def _same_scope(self) -> bool:
-        return self.before.scope is not None and self.before.scope is self.after.scope
 
     def __bool__(self) -> bool:
         return bool(

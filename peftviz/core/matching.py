@@ -36,12 +36,14 @@ class Matching:
         module_evidence: Values of `Evidence`.
         tensors: For each later tensor row the earlier row, or -1.
         tensor_evidence: Values of `Evidence`.
+        by_identity: Whether identity was compared; two models that share no module are matched as if from two files.
     """
 
     modules: IntArray
     module_evidence: IntArray
     tensors: IntArray
     tensor_evidence: IntArray
+    by_identity: bool
 
     def inverted(self, modules: int, tensors: int) -> Matching:
         """The same pairs seen from the other side.
@@ -52,20 +54,22 @@ class Matching:
         """
         module_source, module_evidence = _invert(self.modules, self.module_evidence, modules)
         tensor_source, tensor_evidence = _invert(self.tensors, self.tensor_evidence, tensors)
-        return Matching(module_source, module_evidence, tensor_source, tensor_evidence)
+        return Matching(module_source, module_evidence, tensor_source, tensor_evidence, self.by_identity)
 
 
 def match(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns) -> Matching:
     """Matches the rows of two snapshots.
 
     Within one scope objects are matched by identity first, and what is left by path: another object in the same
-    place. Between scopes rows are matched by path, through PEFT's wrappers, and then by content.
+    place. Between scopes, and between models that share no module, rows are matched by path, through PEFT's
+    wrappers, and then by content.
     """
     modules = np.full(len(b.modules), -1, np.int64)
     evidence = np.zeros(len(b.modules), np.uint8)
-    same_scope = a.scope is not None and a.scope is b.scope
-    if same_scope:
+    if a.scope is not None and a.scope is b.scope:
         _match_unique(a.modules.identity, b.modules.identity, modules, evidence, Evidence.IDENTITY)
+    by_identity = bool((modules >= 0).any())
+    if by_identity:
         _match_shared_modules(a, b, ours, theirs, modules, evidence)
         _match_by_path(a, b, ours, theirs, modules, evidence)
     else:
@@ -74,12 +78,12 @@ def match(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns) -> Matching:
 
     tensors = np.full(len(b.tensors), -1, np.int64)
     tensor_evidence = np.zeros(len(b.tensors), np.uint8)
-    if same_scope:
+    if by_identity:
         _match_unique(a.tensors.identity, b.tensors.identity, tensors, tensor_evidence, Evidence.IDENTITY)
         _match_tensors(a, b, ours, theirs, modules, tensors, tensor_evidence, identity=True)
         _match_leftover_tensors(a, b, tensors, tensor_evidence)
     _match_tensors(a, b, ours, theirs, modules, tensors, tensor_evidence, identity=False)
-    return Matching(modules, evidence, tensors, tensor_evidence)
+    return Matching(modules, evidence, tensors, tensor_evidence, by_identity)
 
 
 def _invert(source: IntArray, evidence: IntArray, count: int) -> tuple[IntArray, IntArray]:

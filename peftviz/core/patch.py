@@ -86,7 +86,7 @@ def _modules(a: Snapshot, diff: Diff, module_row: IntArray) -> ModuleTable:
         hooks=compact(
             _assemble(source, _translate(a.hook_lists, b.hook_lists)[ours.hooks], theirs.hooks, fields["hooks"])
         ),
-        identity=compact(_identities(a, b, source, ours.identity, theirs.identity, diff.module_kinds), signed=True),
+        identity=compact(_identities(diff, source, ours.identity, theirs.identity, diff.module_kinds), signed=True),
         alias_rows=compact(alias_rows, signed=True),
         alias_targets=compact(alias[alias_rows], signed=True),
     )
@@ -115,7 +115,7 @@ def _tensors(a: Snapshot, diff: Diff, module_row: IntArray) -> TensorTable:
         role=compact(_assemble(source, ours.role, theirs.role, role)),
         adapter=compact(_assemble(source, adapters[ours.adapter], theirs.adapter, fields["adapter"])),
         version=compact(_assemble(source, ours.version, theirs.version, fields["version"] | fields["values"])),
-        identity=compact(_identities(a, b, source, ours.identity, theirs.identity, diff.tensor_kinds), signed=True),
+        identity=compact(_identities(diff, source, ours.identity, theirs.identity, diff.tensor_kinds), signed=True),
         storage=compact(storage, signed=True),
         fingerprint=compact(_assemble(source, fingerprints(a), fingerprints(b), values) if b.values != "off" else ()),
         odd_storage_rows=compact(odd_rows, signed=True),
@@ -144,10 +144,8 @@ def _shared(source: IntArray, ours: IntArray, theirs: IntArray, retied: IntArray
     return keys
 
 
-def _identities(
-    a: Snapshot, b: Snapshot, source: IntArray, ours: IntArray, theirs: IntArray, kinds: IntArray
-) -> IntArray:
-    if a.scope is None or a.scope is not b.scope:
+def _identities(diff: Diff, source: IntArray, ours: IntArray, theirs: IntArray, kinds: IntArray) -> IntArray:
+    if not diff.matching.by_identity:
         return theirs
     return _assemble(source, ours, theirs, (kinds & (Kind.REPLACED | Kind.RETIED)) != 0)
 

@@ -270,10 +270,11 @@ def test_a_wrapped_module_is_the_same_module(tiny_llama):
     assert not any(change.kind in ("removed", "replaced") for change in changes)
 
 
-def test_a_copy_in_another_process_is_matched_by_path_and_wrapping(tiny_llama):
+@pytest.mark.parametrize("scope", [lambda _: object(), lambda snapshot: snapshot.scope], ids=["file", "process"])
+def test_another_model_is_matched_by_path_and_wrapping(tiny_llama, scope):
     base = tiny_llama()
     before = capture(base)
-    before.scope = object()  # as if it came from a file
+    before.scope = scope(before)
     after = capture(get_peft_model(copy.deepcopy(base), LoraConfig(r=2, target_modules=["q_proj"])))
     wrapped = {change.old_path: change.path for change in diff(before, after) if change.kind == "wrapped"}
     layer = "model.layers.1.self_attn.q_proj"
