@@ -24,7 +24,7 @@ PRINTED = {
     "README.md": ["math", "bytes freed"],
     "docs/quick-start.md": ["PV101", "128000 bytes too many"],
     "docs/how-to/find-out-why-memory-is-not-freed.md": ["held by AdamW param_groups[0]", "0 bytes freed"],
-    "docs/how-to/check-an-adapter-before-saving.md": ["PV101 warning", "freed 1 tensors"],
+    "docs/how-to/check-an-adapter-before-saving.md": ["PV101 warning", "freed 1 tensor"],
     "docs/neighbours.md": ["but the configs are ['chat']", "Linear (math)", "PV101"],
 }
 

@@ -9,7 +9,7 @@ from typing import overload
 
 from peftviz.core.display import Displayed
 from peftviz.core.paths import Paths
-from peftviz.core.quantities import format_bytes
+from peftviz.core.quantities import format_bytes, plural
 
 MAX_LINES = 12
 """So many places are named one by one in the text of a plan before the rest is counted."""
@@ -119,7 +119,7 @@ class DeletionPlan(Displayed):
     def lines(self) -> list[str]:
         """The plan as lines of plain text, the long lists cut."""
         lines = [f"Delete adapter {self.adapter!r} from this {self.handle} model"]
-        lines.append(f"  removes   {self.tensors} tensors, {format_bytes(self.nbytes)}")
+        lines.append(f"  removes   {plural(self.tensors, 'tensor')}, {format_bytes(self.nbytes)}")
         if self.is_last:
             lines.append(
                 "  last one  the plain base model is left" if self.unwrap else "  last one  empty wrappers are kept"
@@ -159,7 +159,7 @@ class Freed:
 
     def lines(self) -> list[str]:
         """The proof as lines of plain text."""
-        lines = [f"freed {self.tensors} tensors, {format_bytes(self.bytes)}"]
+        lines = [f"freed {plural(self.tensors, 'tensor')}, {format_bytes(self.bytes)}"]
         for path, holders in self.alive[:MAX_LINES]:
             lines.append(f"  still alive: {path}, held by {'; '.join(holders) or 'something unknown'}")
         if len(self.alive) > MAX_LINES:

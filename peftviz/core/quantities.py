@@ -19,6 +19,11 @@ def format_count(count: float) -> str:
     return _scaled(count, 1000.0, _COUNT_UNITS, whole_below=0)
 
 
+def plural(count: int, noun: str) -> str:
+    """`"1 leftover"`, `"2 leftovers"`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def _scaled(value: float, base: float, units: tuple[str, ...], *, whole_below: int) -> str:
     sign = MINUS if value < 0 else ""
     size = abs(float(value))

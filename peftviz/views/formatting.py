@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from peftviz.core.quantities import MINUS as MINUS
 from peftviz.core.quantities import format_bytes as format_bytes
 from peftviz.core.quantities import format_count as format_count
+from peftviz.core.quantities import plural as plural
 
 _DTYPES = {
     "float64": "fp64",
@@ -66,11 +67,6 @@ def short_class_names(types: Iterable[str]) -> dict[str, str]:
         for name, candidate in zip(members, packaged, strict=True):
             short[name] = plain if name == keeps else candidate if packaged.count(candidate) == 1 else name
     return short
-
-
-def plural(count: int, noun: str) -> str:
-    """`"1 leftover"`, `"2 leftovers"`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _with_package(name: str) -> str:
