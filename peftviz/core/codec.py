@@ -11,7 +11,6 @@ import numpy.typing as npt
 from peftviz.core.tables import IntArray
 from peftviz.errors import SnapshotFileError
 
-WIDTHS = (1, 2, 4, 8)
 LARGEST = 2**62  # keeps every sum of two decoded values within int64
 EMPTY: IntArray = np.zeros(0, np.int64)
 

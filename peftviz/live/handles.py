@@ -7,25 +7,12 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from peftviz.errors import AdapterError
-from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, handle_kind
+from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, PEFT_ARGUMENTS, handle_kind
 
 if TYPE_CHECKING:
     import torch
 
     from peftviz.live.survey import Survey
-
-FORWARDED = (
-    "forward",
-    "generate",
-    "get_base_model",
-    "save_pretrained",
-    "disable_adapter",
-    "get_model_status",
-    "get_layer_status",
-)
-"""Methods of a `PeftModel` that look up the active adapter and fail without one."""
-
-PEFT_ARGUMENTS = ("adapter_names", "alora_offsets")
 
 
 def base_of(model: torch.nn.Module) -> torch.nn.Module:

@@ -36,6 +36,20 @@ def is_buffer_dict(cls: type) -> bool:
     return any(base.__name__ == "BufferDict" and is_peft_class(base) for base in cls.__mro__)
 
 
+FORWARDED = (
+    "forward",
+    "generate",
+    "get_base_model",
+    "save_pretrained",
+    "disable_adapter",
+    "get_model_status",
+    "get_layer_status",
+)
+"""Methods of a `PeftModel` that look up the active adapter and fail without one."""
+
+PEFT_ARGUMENTS = ("adapter_names", "alora_offsets")
+"""Arguments of `forward` and `generate` that PEFT adds; a base model does not know them."""
+
 CONSTRUCTION_ATTRIBUTES = frozenset({"kwargs"})
 """Instance attributes that repeat a layer's constructor arguments, its own path among them: no adapter state."""
 

@@ -16,11 +16,12 @@ from peftviz.live.activity import (
     was_switched_off,
     wrapped_parameters,
 )
-from peftviz.live.handles import FORWARDED, base_of, outer_handles, without_adapter
+from peftviz.live.handles import base_of, outer_handles, without_adapter
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
     DISABLED_OF_LAYER,
+    FORWARDED,
     MERGED_OF_LAYER,
     MIXIN_LOADED,
     MODULE_NAMES_OF_HANDLE,

@@ -22,7 +22,7 @@ from peftviz.core.tables import IntArray, ModuleFlag
 from peftviz.live.identity import IdentityRegistry
 from peftviz.live.interning import Interner
 from peftviz.live.module_state import StateInterner, hooks_json, to_json
-from peftviz.live.peft_facts import is_peft_class
+from peftviz.live.peft_facts import REGISTRY_ATTRIBUTES, is_peft_class
 from peftviz.live.tensors import TensorRecorder, column
 
 CHUNK = 384
@@ -194,7 +194,8 @@ class _Walker:
         else:
             states = [code_of_state(slots) if code in peft else 0 for code, slots in zip(codes, dicts, strict=True)]
         parents = compress(range(len(chunk)), children)  # no leaf holds a registry
-        for index in [index for index in parents if "peft_config" in dicts[index] or "_peft_config" in dicts[index]]:
+        inner, outer = REGISTRY_ATTRIBUTES
+        for index in [index for index in parents if inner in dicts[index] or outer in dicts[index]]:
             self._registries.append((base + index, chunk[index]))
             if codes[index] not in peft:
                 own = {key: value for key, value in dicts[index].items() if "peft" in key}
