@@ -56,9 +56,12 @@ def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) ->
     status = _statuses(tree, diff, end)
     columns = _columns(tree, before, after, end)
     red = marked.paint(_disposable(tree, columns["role"], end))
-    for _, marked_rows in red:
-        status[marked_rows] = Status.LEFTOVER
-    leftover = _leftover_tensors(tree, columns, pool, red, end)
+    for word in (Status.FAULT, Status.LEFTOVER):  # what is left over says so, whatever else is the matter with it
+        for _, marked_rows, meaning in red:
+            if meaning is word:
+                status[marked_rows] = word
+    gone = [(adapter, rows) for adapter, rows, meaning in red if meaning is Status.LEFTOVER]
+    leftover = _leftover_tensors(tree, columns, pool, gone, end)
     parts = memory_parts(tree, before, after, leftover, pool)
     changes, changes_cut = row_changes(tree, diff) if diff is not None else ([], 0)
     details = row_details(tree, before, after, status, marked)

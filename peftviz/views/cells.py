@@ -16,7 +16,7 @@ from peftviz.views.formatting import (
     plural,
 )
 from peftviz.views.outline import Node
-from peftviz.views.table import STATUS_WORDS, Status, Trainable, ViewTable
+from peftviz.views.table import RED, STATUS_WORDS, Status, Trainable, ViewTable
 
 COLUMNS = ("Module", "Change", "Class", "Dtype", "Shape", "Trainable", "Memory")
 _TRAINABLE = {Trainable.NONE: "", Trainable.FROZEN: "frozen", Trainable.TRAINABLE: "✓", Trainable.PARTLY: "partly"}
@@ -62,8 +62,8 @@ class Line:
 
     @property
     def is_red(self) -> bool:
-        """Whether the row is a leftover."""
-        return self.status is Status.LEFTOVER
+        """Whether the row is left over or at fault."""
+        return self.status in RED
 
 
 class Lines:
@@ -78,7 +78,7 @@ class Lines:
         table, row = self._table, node.row
         status = Status(int(table.status[row]))
         symbol, word = STATUS_WORDS[status]
-        quiet = self._single and status is not Status.LEFTOVER
+        quiet = self._single and status not in RED
         note = table.strings[table.note[row]]
         return Line(
             labels=node.labels,

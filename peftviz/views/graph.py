@@ -18,7 +18,7 @@ from peftviz.views.cells import Line, Lines
 from peftviz.views.escaping import dot_html, visible
 from peftviz.views.formatting import format_bytes, plural
 from peftviz.views.outline import Node, outline
-from peftviz.views.table import RowKind, Status, Trainable, ViewTable, view_table
+from peftviz.views.table import RED, RowKind, Status, Trainable, ViewTable, view_table
 
 MAX_NODES = 60
 _RED = "#b3192b"
@@ -36,6 +36,7 @@ _COLOURS = {
     Status.RETIED: ("#a34400", "#fbe7dc"),
     Status.CHANGED: ("#00588c", "#e0eff8"),
     Status.LEFTOVER: (_RED, "#fde3e6"),
+    Status.FAULT: (_RED, "#fff4f5"),
 }
 
 
@@ -235,7 +236,7 @@ def _row_label(table: ViewTable, place: _Place, line: Line, side: str) -> str:
     note = f' <font color="{_GREY}">{dot_html(line.note)}</font>' if line.note and side == "after" else ""
     name = f'<font face="{_CODE_FONT}">{dot_html(place.name, 90)}</font>'
     if marked:
-        name = f'<font color="{ink}"><b>{name}</b></font>' if status is Status.LEFTOVER else f"<b>{name}</b>"
+        name = f'<font color="{ink}"><b>{name}</b></font>' if status in RED else f"<b>{name}</b>"
     word = f'<font color="{ink}"><b>{dot_html(f"{line.symbol} {line.word}")}</b></font>' if marked else " "
     cells = (
         ("left", "&#160;" * (4 * place.depth) + name + run + note),

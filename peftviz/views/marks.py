@@ -11,6 +11,7 @@ import numpy.typing as npt
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
 from peftviz.views.sides import Side
+from peftviz.views.table import Status
 from peftviz.views.unify import Tree
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _FEW = 50
 """Up to this many findings are looked up one by one; for more, all paths are made once."""
+_LEFT_OVER = "PV1"
+"""How the codes of the rules begin that tell of what is left over."""
 _LISTED = 1_000
 """Rows of one finding that its entry lists."""
 
@@ -37,11 +40,11 @@ class Marked:
     rows: list[list[int]]
     handles: frozenset[int] = frozenset({0})
 
-    def paint(self, disposable: npt.NDArray[np.bool_]) -> list[tuple[str, list[int]]]:
-        """Adapter (or `""`) and rows of each finding that paints its rows red; notes in each entry whether it is red.
+    def paint(self, disposable: npt.NDArray[np.bool_]) -> list[tuple[str, list[int], Status]]:
+        """Adapter (or `""`), rows and status of each finding that paints red; notes in each entry whether it is red.
 
         An error does; a warning only where the row itself should go. A living layer that still mentions a dead name
-        is not red: its finding is in the list.
+        is not red: its finding is in the list. Left over is what `PV1xx` names; other rules point at what stays.
 
         Args:
             disposable: Rows that belong to adapters, and wrappers with nothing of an adapter inside.
@@ -53,7 +56,8 @@ class Marked:
                 red = [row for row in red if disposable[row]]
             entry["red"] = entry["severity"] == "error" or (entry["severity"] == "warning" and bool(red))
             if entry["severity"] != "info":
-                painted.append((entry["adapter"] or "", red))
+                status = Status.LEFTOVER if entry["rule"].startswith(_LEFT_OVER) else Status.FAULT
+                painted.append((entry["adapter"] or "", red, status))
         return painted
 
 

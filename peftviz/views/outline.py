@@ -14,7 +14,7 @@ import numpy.typing as npt
 from peftviz.core.preorder import record_depth
 from peftviz.core.tables import Role
 from peftviz.views.folding import Run, find_runs
-from peftviz.views.table import RowKind, Status, ViewTable
+from peftviz.views.table import RED, RowKind, Status, ViewTable
 from peftviz.views.unify import subtree_ends
 
 _MAX_DEPTH = 60
@@ -87,7 +87,7 @@ class _Outliner:
         self._end = subtree_ends(table.parent, record_depth(table.parent))
         self._runs = find_runs(table, self._end)
         self._folded = self._members()
-        self._red = self._reaches(table.status == Status.LEFTOVER)
+        self._red = self._reaches(np.isin(table.status, RED))
         self._candidates, self._unchanged, self._empty = self._choose()
         self._shown = self._candidates & ~self._folded
         self._shown[root] = True

@@ -14,7 +14,7 @@ from peftviz.views.escaping import html_text
 from peftviz.views.formatting import format_bytes, format_pair, plural
 from peftviz.views.outline import Node, Outline, outline
 from peftviz.views.subjects import Document, document
-from peftviz.views.table import Status, ViewTable
+from peftviz.views.table import RED, Status, ViewTable
 
 MAX_LINES = 250
 MAX_FINDINGS = 50
@@ -35,6 +35,7 @@ _PILLS = {
     Status.RETIED: "background:rgba(213,94,0,.24)",
     Status.CHANGED: "background:rgba(0,114,178,.22)",
     Status.LEFTOVER: f"background:{_RED};color:#fff;font-weight:700",
+    Status.FAULT: f"background:#fff;color:{_RED};font-weight:700;box-shadow:inset 0 0 0 1.5px {_RED}",
 }
 _BARS = {"base": "#5b6b82", "shared": "#7d7466", "adapter": "#0072b2", "saved": "#8660c4"}
 _QUIET = "opacity:.72"
@@ -171,7 +172,7 @@ def _branch(node: Node, lines: Lines, table: ViewTable, depth: int, unfold: bool
 
 
 def _holds_red(node: Node, table: ViewTable) -> bool:
-    return any(table.status[inner.row] == Status.LEFTOVER for inner in node.walk())
+    return any(table.status[inner.row] in RED for inner in node.walk())
 
 
 def _line(line: Line, depth: int) -> str:

@@ -43,7 +43,9 @@ class Status(enum.IntEnum):
     REPLACED = 8
     RETIED = 9
     LEFTOVER = 10
-    """A finding points at the row and is an error, or a warning that the row should be gone: shown in red."""
+    """A finding says that the row is left over (`PV1xx`) and is an error, or a warning: shown in red."""
+    FAULT = 11
+    """A finding of another kind points at the row, which belongs there: shown in red, and nothing is to go."""
 
 
 STATUS_WORDS: Mapping[Status, tuple[str, str]] = {
@@ -58,7 +60,11 @@ STATUS_WORDS: Mapping[Status, tuple[str, str]] = {
     Status.REPLACED: ("↻", "replaced"),
     Status.RETIED: ("∞", "retied"),
     Status.LEFTOVER: ("◆", "LEFTOVER"),
+    Status.FAULT: ("⚠", "FAULT"),
 }
+
+RED = (Status.LEFTOVER, Status.FAULT)
+"""What is shown in red."""
 
 
 class Trainable(enum.IntEnum):

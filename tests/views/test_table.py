@@ -15,6 +15,7 @@ from peftviz.core.finding import Finding
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import Role
 from peftviz.views.table import RowKind, Status, Trainable, ViewTable, view_table
+from peftviz.views.text import to_text
 from tests.core import strategies
 from tests.core.stand_in import Model, Node, Slot, Tensor
 from tests.views.story import adapted, half_deleted, plain, story
@@ -191,10 +192,31 @@ def test_a_warning_at_a_living_layer_does_not_paint_it_red() -> None:
     _, _, left = story()
     where = "base_model.model.model.layers.0.q_proj"
     for severity, red in (("warning", 0), ("error", 1)):
-        table = view_table(left, audit=Audit([Finding("PV999", severity, where, "math", "", {}, "", False)], left))
+        table = view_table(left, audit=Audit([Finding("PV199", severity, where, "math", "", {}, "", False)], left))
         assert table.summary["leftover_rows"] == red
         assert table.findings[0]["red"] == bool(red)
         assert table.summary["leftover_bytes"] == 0  # the layer holds nothing of "math"
+
+
+def test_what_is_at_fault_but_belongs_there_is_red_and_no_leftover() -> None:
+    """A wrapper that runs the wrong adapter has nothing left over in it, and neither do the bytes below it."""
+    _, adapters, left = story()
+    where = "base_model.model.lm_head"
+    copy = row_at(view_table(left), f"{where}.modules_to_save.math")
+    for rule, status in (("PV201", Status.FAULT), ("PV202", Status.FAULT), ("PV103", Status.LEFTOVER)):
+        findings = [Finding(rule, "error", where, "math", "", {}, "", True)]
+        table = view_table(left, audit=Audit(findings, left))
+        assert table.status[row_at(table, where)] == status
+        assert table.summary["leftover_rows"] == (status is Status.LEFTOVER)
+        assert bool(table.summary["leftover_bytes"]) == (status is Status.LEFTOVER)
+        assert table.findings[0]["red"]
+    both = [
+        Finding(rule, "error", f"{where}.modules_to_save.math", "math", "", {}, "", True) for rule in ("PV101", "PV201")
+    ]
+    assert view_table(left, audit=Audit(both, left)).status[copy] == Status.LEFTOVER
+    drawn = to_text(Audit([Finding("PV201", "error", where, None, "", {}, "", True)], left, adapters))
+    assert "⚠ FAULT" in drawn
+    assert "LEFTOVER" not in drawn
 
 
 def test_an_audit_is_its_snapshot_or_the_diff_from_its_baseline() -> None:

@@ -10,8 +10,8 @@ import { fillHeader } from "./header.ts";
 import type { Failure, StepEntry, View } from "./kernel.ts";
 import { Layout } from "./layout.ts";
 import { memoryBars } from "./memory.ts";
-import { STATUS, say } from "./messages.ts";
-import { type SortKey, TreeModel, soleDevice } from "./model.ts";
+import { say } from "./messages.ts";
+import { LEFTOVER, type SortKey, TreeModel, soleDevice } from "./model.ts";
 import { memoryTables } from "./tables.ts";
 import { TimelineView } from "./timeline.ts";
 import type { Finding, Table } from "./wire.ts";
@@ -364,8 +364,7 @@ export class App {
 
 /** Of a finding's rows the first that is red: its own row may be a container. */
 function redRow(table: Table, finding: Finding): number {
-  const red = STATUS.length - 1;
-  return finding.rows.find((row) => table.columns.status[row] === red) ?? finding.row;
+  return finding.rows.find((row) => table.columns.status[row] >= LEFTOVER) ?? finding.row;
 }
 
 function isFailure(value: unknown): value is Failure {

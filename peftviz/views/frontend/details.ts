@@ -92,7 +92,7 @@ function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds
   const bar = element("div", { class: "deeds" });
   const named = about.find((finding) => finding.adapter)?.adapter || strings[columns.adapter[row]];
   const gone = named && !summary.adapters[1].includes(named);
-  const red = about.some((finding) => finding.severity !== "info") || columns.status[row] === LEFTOVER;
+  const red = about.some((finding) => finding.severity !== "info") || columns.status[row] >= LEFTOVER;
   if (deeds.remove && named && (columns.exists[row] & 2 || about.length)) {
     const remove = deeds.remove;
     bar.append(

@@ -12,6 +12,7 @@ export const STATUS: ReadonlyArray<readonly [symbol: string, word: string, name:
   ["↻", "replaced", "replaced"],
   ["∞", "retied", "retied"],
   ["◆", "LEFTOVER", "leftover"],
+  ["⚠", "FAULT", "fault"],
 ];
 
 export const KIND: readonly string[] = ["module", "parameter", "buffer"];

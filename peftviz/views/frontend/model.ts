@@ -6,6 +6,7 @@ export const MODULE = 0;
 export const SAME = 0;
 export const INSIDE = 2;
 export const LEFTOVER = 10;
+export const FAULT = 11;
 
 const CONTAINERS = new Set(["ModuleDict", "ParameterDict", "BufferDict"]);
 const FIRST_LOOK = 60;
@@ -306,7 +307,7 @@ export class TreeModel {
       const own = above >= 0 ? level[above] : 1;
       const first = above >= 0 && head[above] >= 0 ? head[above] : row;
       const child = only[row];
-      const quiet = status[row] === SAME || status[row] === INSIDE || (this.#container[row] === 1 && status[row] !== LEFTOVER);
+      const quiet = status[row] === SAME || status[row] === INSIDE || (this.#container[row] === 1 && status[row] < LEFTOVER);
       const merged =
         this.fold && quiet && kind[row] === MODULE && !this.#concerned[row] && !this.runOf[row] &&
         (child >= 0 ? kind[child] === MODULE : child === -2 && this.#container[row] === 1);
@@ -340,7 +341,7 @@ export class TreeModel {
     }
     this.#open[0] = 1;
     if (this.hasChanges) {
-      for (let row = 1; row < total; row++) if (status[row] === LEFTOVER || this.#concerned[row]) this.#openAbove(row);
+      for (let row = 1; row < total; row++) if (status[row] >= LEFTOVER || this.#concerned[row]) this.#openAbove(row);
       if (!this.table.summary.single) return;
     }
     const follows = new Uint8Array(total);
