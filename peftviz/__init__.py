@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from peftviz.live.repair import repair as repair
     from peftviz.live.session import Session as Session
     from peftviz.live.session import watch as watch
+    from peftviz.views.language import set_language as set_language
     from peftviz.views.widget import Inspector as Inspector
 
 __version__ = "0.1.0"
@@ -56,6 +57,7 @@ _HOMES = {
     "patch": "core.patch",
     "plan_deletion": "live.deletion",
     "repair": "live.repair",
+    "set_language": "views.language",
     "watch": "live.session",
 }
 

@@ -11,14 +11,15 @@ from typing import Any
 
 from peftviz.core.timeline import Timeline
 from peftviz.errors import PeftvizError
+from peftviz.views.assets import BUNDLE, style_sheet
 from peftviz.views.escaping import html_text
+from peftviz.views.language import catalogs
 from peftviz.views.steps import state_table, step_entries
 from peftviz.views.subjects import document
 from peftviz.views.table import ViewTable
 from peftviz.views.text import to_text
 from peftviz.views.wire import encode
 
-_BUNDLE = Path(__file__).parent / "static" / "inspector.js"
 _STYLE = (
     "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;"
     "background:light-dark(#fff,#111418);color:light-dark(#16181d,#eceff3)}pre{white-space:pre-wrap}"
@@ -41,7 +42,8 @@ def to_html(obj: Any, path: str | Path | None = None) -> str:
         PeftvizError: The object is none that peftviz shows, or the file cannot be written.
     """
     title, steps, views, tables = _content(obj)
-    page = _page(title, {"steps": steps, "views": views, "start": len(views) - 1}, tables, to_text(obj))
+    data = {"steps": steps, "views": views, "start": len(views) - 1, "texts": catalogs(), "style": style_sheet()}
+    page = _page(title, data, tables, to_text(obj))
     if path is not None:
         try:
             Path(path).write_text(page, encoding="utf-8", newline="\n")
@@ -75,7 +77,7 @@ def _view(index: int, base: int, title: str, lines: tuple[str, ...]) -> dict[str
 def _page(title: str, data: dict[str, Any], tables: list[ViewTable], text: str) -> str:
     # ASCII only, and `<` escaped: no name can end the element that it stands in.
     steps = json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
-    script = _BUNDLE.read_text(encoding="utf-8") if tables else ""
+    script = BUNDLE.read_text(encoding="utf-8") if tables else ""
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(_STYLE)}'; "
         "base-uri 'none'; form-action 'none'"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from pathlib import Path
 from typing import Any
 
 from peftviz.core.finding import Finding
 from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
+from peftviz.views.assets import BUNDLE, style_sheet
 from peftviz.views.formatting import plural
+from peftviz.views.language import catalogs, tell
 from peftviz.views.mime import WIDGET
 from peftviz.views.static_html import static_html
 from peftviz.views.steps import state_table, step_entries
@@ -27,7 +28,6 @@ except ImportError as error:
         hint="pip install anywidget; .to_html(path) and .to_text() work without it.",
     ) from error
 
-BUNDLE = Path(__file__).parent / "static" / "inspector.js"
 _MAX_NOTICE = 40
 
 Actions = Mapping[str, Callable[..., Any]]
@@ -48,6 +48,8 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     _esm = BUNDLE
     # Names with an underscore: a trait named like an attribute of Widget would stop the comm without a word.
+    _style = traitlets.Unicode("").tag(sync=True)
+    _texts = traitlets.Dict({}).tag(sync=True)
     _table = traitlets.Bytes(b"").tag(sync=True)
     _shown = traitlets.Dict({}).tag(sync=True)
     _steps: Any = traitlets.List([]).tag(sync=True)
@@ -68,7 +70,8 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._tokens = 0
         self._entries: list[dict[str, Any]] = []
         state = self._state()
-        super().__init__(**state, _offers=sorted(self._actions))
+        super().__init__(**state, _offers=sorted(self._actions), _style=style_sheet(), _texts=catalogs())
+        tell(self)
         self.on_msg(self._receive)
 
     def show(self, subject: Any) -> None:
@@ -81,6 +84,10 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if self._timeline is not None:
             self._subject = None
         self._push()
+
+    def language_changed(self) -> None:
+        """Takes the texts of the language that was chosen last."""
+        self._texts = catalogs()
 
     def _push(self) -> None:
         with self.hold_sync():

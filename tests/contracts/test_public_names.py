@@ -19,6 +19,7 @@ FUNCTIONS = {
     "patch": ["snapshot", "diff"],
     "plan_deletion": ["model", "adapter"],
     "repair": ["model", "baseline"],
+    "set_language": ["language"],
     "watch": ["model"],
 }
 

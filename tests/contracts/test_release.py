@@ -118,7 +118,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) ->
     assert {name.partition("/")[0] for name in names} == {"peftviz", f"peftviz-{peftviz.__version__}.dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     extra = {name for name in names if name.startswith("peftviz/") and not name.endswith(".py")}
-    assert extra == {"peftviz/py.typed", "peftviz/views/static/inspector.js"}, "no TypeScript, no tests"
+    views = {
+        path.relative_to(ROOT).as_posix() for kind in ("css", "json") for path in ROOT.glob(f"peftviz/**/*.{kind}")
+    }
+    assert extra == {"peftviz/py.typed", "peftviz/views/static/inspector.js", *views}, "no TypeScript, no tests"
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("peftviz/**/*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
 

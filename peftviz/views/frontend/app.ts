@@ -1,6 +1,6 @@
 /** The inspector: holds the parts together. Nothing here asks the kernel for what the browser can do. */
 
-import { MERGED, PARAMETERS, SPLIT, cellText, fillRow } from "./columns.ts";
+import { cellText, columnsFor, fillRow } from "./columns.ts";
 import { type Deeds, detailsOf } from "./details.ts";
 import { PlanDialog, failureBox, failureOf } from "./dialog.ts";
 import { arrowStep, button, element, toggle } from "./dom.ts";
@@ -16,7 +16,8 @@ import { memoryTables } from "./tables.ts";
 import { TimelineView } from "./timeline.ts";
 import type { Finding, Table } from "./wire.ts";
 
-type Tab = keyof typeof say.tabs;
+const TABS = ["structure", "parameters", "memory", "findings"] as const;
+type Tab = (typeof TABS)[number];
 
 const SCROLLBAR = 16;
 
@@ -37,12 +38,12 @@ export class App {
   readonly #outside: Outside;
   readonly #header = element("div", { class: "header" });
   readonly #timeline: TimelineView;
-  readonly #tabs = element("div", { class: "tabs", role: "tablist", "aria-label": say.inspector });
-  readonly #tools = element("div", { class: "tools", role: "toolbar", "aria-label": say.filterLabel });
-  readonly #filter = element("input", { type: "search", placeholder: say.filter, "aria-label": say.filterLabel });
+  readonly #tabs = element("div", { class: "tabs", role: "tablist", "aria-label": say("views") });
+  readonly #tools = element("div", { class: "tools", role: "toolbar", "aria-label": say("filterLabel") });
+  readonly #filter = element("input", { type: "search", placeholder: say("filter"), "aria-label": say("filterLabel") });
   readonly #counter = element("span", { class: "counter", role: "status" });
   readonly #panel = element("div", { class: "panel", role: "tabpanel" });
-  readonly #details = element("div", { class: "details", role: "region", "aria-label": say.details });
+  readonly #details = element("div", { class: "details", role: "region", "aria-label": say("details") });
   readonly #foot = element("div", { class: "footer" });
   readonly #notice = element("div", { class: "notice" });
   readonly dialog = new PlanDialog();
@@ -65,9 +66,9 @@ export class App {
     this.#outside = outside;
     this.#timeline = new TimelineView((index, base) => outside.jump(index, base));
     this.#toggles = {
-      changes: toggle(say.onlyChanges, false, (on) => this.#change((model) => model.setOnlyChanges(on))),
-      fold: toggle(say.fold, true, (on) => this.#change((model) => model.setFold(on))),
-      split: toggle(say.sideBySide, false, (on) => {
+      changes: toggle(say("onlyChanges"), false, (on) => this.#change((model) => model.setOnlyChanges(on))),
+      fold: toggle(say("fold"), true, (on) => this.#change((model) => model.setFold(on))),
+      split: toggle(say("sideBySide"), false, (on) => {
         this.#split = on;
         this.#openTab(this.#tab);
       }),
@@ -83,18 +84,18 @@ export class App {
       event.preventDefault();
       this.#filter.dispatchEvent(new Event("input"));
     });
-    const previous = button(say.previous, "plain", () => this.#step(-1));
-    previous.ariaLabel = say.previousChange;
-    const next = button(say.next, "plain", () => this.#step(1));
-    next.ariaLabel = say.nextChange;
+    const previous = button(say("previous"), "plain", () => this.#step(-1));
+    previous.ariaLabel = say("previousChange");
+    const next = button(say("next"), "plain", () => this.#step(1));
+    next.ariaLabel = say("nextChange");
     const help = button("?", "plain", () => this.dialog.help());
-    help.ariaLabel = say.help;
+    help.ariaLabel = say("help");
     this.#tools.append(this.#filter, this.#toggles.changes, this.#toggles.fold, this.#toggles.split, this.#counter, previous, next);
-    if (outside.capture) this.#tools.append(button(say.capture, "plain", outside.capture));
+    if (outside.capture) this.#tools.append(button(say("capture"), "plain", outside.capture));
     this.#tools.append(help);
     const main = element("div", { class: "main" }, this.#tabs, this.#tools, this.#panel);
     this.root = element(
-      "div", { class: "peftviz", role: "region", "aria-label": say.inspector },
+      "div", { class: "peftviz", role: "region", "aria-label": say("inspector") },
       this.#header, this.#notice, element("div", { class: "middle" }, this.#timeline.root, main, this.#details), this.#foot, this.dialog.root,
     );
     this.root.addEventListener("keydown", (event) => this.#key(event));
@@ -157,7 +158,7 @@ export class App {
   }
 
   #layOut(model: TreeModel, tab: "structure" | "parameters"): void {
-    const all = (tab === "parameters" ? PARAMETERS : this.#split ? SPLIT : MERGED).filter(({ key }) => !this.#device || !key.startsWith("device"));
+    const all = columnsFor(tab === "parameters" ? tab : this.#split ? "split" : "tree").filter(({ key }) => !this.#device || !key.startsWith("device"));
     const layout = (this.#layouts[this.#split && tab === "structure" ? "split" : tab] ??= new Layout(this.root));
     const { shown } = model;
     if (tab === "parameters") layout.measure(all, this.#flat.length, (key, place) => cellText(model, key, this.#flat[place], -1, 0));
@@ -169,13 +170,13 @@ export class App {
     const model = this.#model;
     if (!model) return;
     this.#tab = tab;
-    this.#tabs.replaceChildren(...(Object.keys(say.tabs) as Tab[]).map((name) => this.#tabButton(name, name === tab)));
+    this.#tabs.replaceChildren(...TABS.map((name) => this.#tabButton(name, name === tab)));
     const rows = tab === "structure" || tab === "parameters" ? tab : null;
     this.#tools.hidden = !rows;
     this.#toggles.fold.hidden = tab !== "structure";
     this.#toggles.split.hidden = tab !== "structure" || model.table.summary.single;
     this.#panel.className = `panel ${tab}`;
-    this.#panel.ariaLabel = say.tabs[tab];
+    this.#panel.ariaLabel = say(`tab.${tab}`);
     this.#panel.tabIndex = tab === "memory" ? 0 : -1; // scrolls, and holds nothing that takes the focus
     if (rows) {
       this.#refreshRows();
@@ -194,7 +195,7 @@ export class App {
 
   #tabButton(name: Tab, current: boolean): HTMLElement {
     const count = this.#model!.table.findings.length;
-    const made = button(say.tabs[name], "tab", () => this.#openTab(name));
+    const made = button(say(`tab.${name}`), "tab", () => this.#openTab(name));
     made.role = "tab";
     made.ariaSelected = String(current);
     made.tabIndex = current ? 0 : -1;
@@ -205,8 +206,7 @@ export class App {
     made.addEventListener("keydown", (event) => {
       const move = arrowStep(event);
       if (!move) return;
-      const names = Object.keys(say.tabs) as Tab[];
-      this.#openTab(names[(names.indexOf(name) + move + names.length) % names.length]);
+      this.#openTab(TABS[(TABS.indexOf(name) + move + TABS.length) % TABS.length]);
       (this.#tabs.querySelector("[aria-selected=true]") as HTMLElement).focus();
       event.preventDefault();
     });
@@ -216,7 +216,7 @@ export class App {
   #tree(model: TreeModel): GridSource {
     const columns = this.#columns;
     return {
-      label: say.tabs.structure,
+      label: say("tab.structure"),
       role: "treegrid",
       columns,
       count: () => model.shown.count,
@@ -225,14 +225,14 @@ export class App {
       key: (event, place) => this.#treeKey(model, event, place),
       select: (place) => this.#select(model.shown.rows[place]),
       toggle: (place) => this.#toggleRow(model, place),
-      empty: () => (model.filter ? say.noRows : say.noChange),
+      empty: () => (model.filter ? say("noRows") : say("noChange")),
     };
   }
 
   #parameters(model: TreeModel): GridSource {
     const columns = this.#columns;
     return {
-      label: say.tabs.parameters,
+      label: say("tab.parameters"),
       role: "grid",
       columns,
       count: () => this.#flat.length,
@@ -245,7 +245,7 @@ export class App {
         this.#change(() => undefined);
         this.#grid?.showSort(key, model.sortDown);
       },
-      empty: () => (model.filter ? say.noRows : say.noChange),
+      empty: () => (model.filter ? say("noRows") : say("noChange")),
     };
   }
 
@@ -290,7 +290,7 @@ export class App {
     const model = this.#model!;
     if (this.#tab === "parameters") this.#flat = model.tensorRows();
     const [shown, all] = this.#tab === "parameters" ? [this.#flat.length, model.tensors.length] : [model.shown.count, model.rows];
-    this.#counter.textContent = say.rows(shown, all);
+    this.#counter.textContent = say("rows", { shown, count: all });
   }
 
   #placeOf(row: number): number {

@@ -18,19 +18,6 @@ const result = await build({
   minify: true,
   charset: "ascii",
   legalComments: "none",
-  loader: { ".css": "text" },
-  plugins: [
-    {
-      name: "minified-css",
-      setup(builder) {
-        builder.onLoad({ filter: /\.css$/ }, async ({ path }) => {
-          const { transform } = await import("esbuild");
-          const css = await transform(await readFile(path, "utf8"), { loader: "css", minify: true });
-          return { contents: css.code, loader: "text" };
-        });
-      },
-    },
-  ],
   write: false,
 });
 

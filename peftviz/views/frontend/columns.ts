@@ -3,31 +3,33 @@
 import { element, setText } from "./dom.ts";
 import { ARROW, formatBytes, formatCount, formatPair, visible } from "./format.ts";
 import type { GridColumn } from "./grid.ts";
-import { KIND, STATUS, TRAINABLE, TRAINABLE_SPOKEN, say } from "./messages.ts";
+import { KINDS, STATUS, say, trainable, trainableSpoken } from "./messages.ts";
 import { LEFTOVER, MODULE, SAME, type TreeModel } from "./model.ts";
 import type { ColumnName } from "./wire.ts";
 
-const names = say.columns;
-
 const column = (key: string, title: string, end = false, sortable = false): GridColumn => ({ key, title, end, sortable, width: "" });
 
-export const MERGED: readonly GridColumn[] = [
-  column("name", names.module), column("change", names.change), column("type", names.type), column("shape", names.shape),
-  column("device", names.device), column("trainable", names.trainable), column("memory", names.memory, true),
-];
-
-export const SPLIT: readonly GridColumn[] = [
-  ...MERGED.slice(0, 2),
-  ...(["before", "after"] as const).flatMap((when) =>
-    (["type", "shape", "dtype", "device", "trainable", "bytes"] as const).map((key) =>
-      column(`${key}_${when}`, `${names[key === "bytes" ? "memory" : key]} ${names[when]}`, key === "bytes"))),
-];
-
-export const PARAMETERS: readonly GridColumn[] = [
-  column("path", names.path, false, true), column("change", names.change, false, true), column("shape", names.shape, false, true),
-  column("dtype", names.dtype, false, true), column("device", names.device), column("trainable", names.trainable, false, true),
-  column("elements", names.elements, true, true), column("memory", names.memory, true, true),
-];
+/** Columns of the tree, of the tree with each side in columns of its own, and of the flat table of parameters. */
+export function columnsFor(kind: "tree" | "split" | "parameters"): readonly GridColumn[] {
+  if (kind === "parameters") {
+    return [
+      column("path", say("parameter"), false, true), column("change", say("change"), false, true), column("shape", say("shape"), false, true),
+      column("dtype", say("dtype"), false, true), column("device", say("device")), column("trainable", say("trainable"), false, true),
+      column("elements", say("elements"), true, true), column("memory", say("memory"), true, true),
+    ];
+  }
+  const front = [column("name", say("module")), column("change", say("change"))];
+  if (kind === "split") {
+    const twice = (["before", "after"] as const).flatMap((when) =>
+      (["type", "shape", "dtype", "device", "trainable", "bytes"] as const).map((key) =>
+        column(`${key}_${when}`, `${say(key === "bytes" ? "memory" : key)} ${say(when)}`, key === "bytes")));
+    return [...front, ...twice];
+  }
+  return [
+    ...front, column("type", say("type")), column("shape", say("shape")), column("device", say("device")),
+    column("trainable", say("trainable")), column("memory", say("memory"), true),
+  ];
+}
 
 /** What stands in a cell, to measure it; of names, which are in code type, the number of characters. */
 export function cellText(model: TreeModel, key: string, at: number, head: number, level: number): string | number {
@@ -43,7 +45,7 @@ export function fillRow(
   model: TreeModel, columns: readonly GridColumn[], row: HTMLElement, cells: readonly HTMLElement[], at: number, head: number, level: number,
 ): void {
   const status = level > 0 ? model.table.columns.status[at] : model.tensorStatus(at);
-  row.className = `row ${STATUS[status][2]}`;
+  row.className = `row ${STATUS[status][1]}`;
   if (level > 0) {
     row.ariaLevel = String(level);
     row.style.setProperty("--level", String(Math.min(level - 1, 24)));
@@ -65,8 +67,8 @@ export function fillRow(
 
 /** The pill with symbol and word of a status. */
 export function badge(status: number): HTMLElement {
-  const [symbol, word, kind] = STATUS[status];
-  return element("span", { class: `pill ${kind}` }, element("span", { "aria-hidden": "true" }, `${symbol} `), word);
+  const [symbol, name] = STATUS[status];
+  return element("span", { class: `pill ${name}` }, element("span", { "aria-hidden": "true" }, `${symbol} `), say(`status.${name}`));
 }
 
 function nameTexts(model: TreeModel, at: number, head: number, level: number): { text: string; alike: string; note: string } {
@@ -76,8 +78,8 @@ function nameTexts(model: TreeModel, at: number, head: number, level: number): {
   let text = head < 0 ? model.path(at) : at === 0 ? own : model.pathFrom(at, Math.max(0, above));
   const folded = model.folding && level > 0 ? model.runOf[at] : 0;
   if (folded) text = text.slice(0, text.length - own.length).replace(/\.$/, ""); // `layers.0` stands for all of `layers 0–31: 32 alike`
-  const note = columns.was[at] ? say.was(visible(strings[columns.was[at]])) : visible(strings[columns.note[at]]);
-  return { text: visible(text), alike: folded ? say.alike(`${own}–${Number(own) + folded - 1}`, folded) : "", note };
+  const note = columns.was[at] ? say("was", { path: visible(strings[columns.was[at]]) }) : visible(strings[columns.note[at]]);
+  return { text: visible(text), alike: folded ? say("alike", { range: `${own}–${Number(own) + folded - 1}`, count: folded }) : "", note };
 }
 
 /** The name in two pieces: what has to give way is the front, since the end of a path tells more. */
@@ -123,7 +125,7 @@ function value(model: TreeModel, key: string, at: number): string {
   const cut = key.lastIndexOf("_");
   if (cut > 0) return side1(model, key.slice(0, cut), key.slice(cut + 1), at);
   if (key === "elements") return formatPair(formatCount(columns.numel_before[at]), formatCount(columns.numel_after[at]));
-  if (key === "trainable" && columns.status[at] === LEFTOVER && columns.trainable_after[at] === 2) return "✓ still trainable";
+  if (key === "trainable" && columns.status[at] === LEFTOVER && columns.trainable_after[at] === 2) return say("trainable.still");
   if (key !== "type") return both(model, key, at);
   const dtype = model.holdsOnlyTensors(at) ? both(model, "dtype", at) : ""; // of a tree of modules it says little
   return [both(model, "type", at), dtype].filter(Boolean).join(" · ");
@@ -140,7 +142,7 @@ export function both(model: TreeModel, key: string, at: number): string {
 function side1(model: TreeModel, key: string, when: string, at: number): string {
   const { columns, strings } = model.table;
   if (!(columns.exists[at] & (when === "before" ? 1 : 2))) return "";
-  if (key === "trainable") return TRAINABLE[columns[`trainable_${when}` as ColumnName][at]];
+  if (key === "trainable") return trainable(columns[`trainable_${when}` as ColumnName][at]);
   if (key === "bytes") return formatBytes(columns[`bytes_${when}` as ColumnName][at]);
   const row = key === "shape" && columns.kind[at] === MODULE ? model.onlyTensor(at) : at;
   return row < 0 ? "" : visible(strings[columns[`${key}_${when}` as ColumnName][row]]);
@@ -148,12 +150,12 @@ function side1(model: TreeModel, key: string, when: string, at: number): string 
 
 function spoken(model: TreeModel, key: string, at: number, text: string): string {
   const code = model.table.columns[key.endsWith("before") ? "trainable_before" : "trainable_after"][at];
-  return text.includes(ARROW) ? text.replaceAll("✓", "trainable") : TRAINABLE_SPOKEN[code] || text || "no parameters";
+  return text.includes(ARROW) ? text.replaceAll("✓", say("trainable.yes")) : trainableSpoken(code) || text || say("noParameters");
 }
 
 /** `module`, `parameter` or `buffer`, and its class. */
 export function kindOf(model: TreeModel, at: number): string {
   const type = both(model, "type", at);
   const dtype = both(model, "dtype", at);
-  return [KIND[model.table.columns.kind[at]], type, dtype].filter(Boolean).join(" · ");
+  return [say(`kind.${KINDS[model.table.columns.kind[at]]}`), type, dtype].filter(Boolean).join(" · ");
 }

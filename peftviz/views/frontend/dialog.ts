@@ -3,6 +3,7 @@
 import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import { type Failure, type Plan, RequestError } from "./kernel.ts";
+import { KEYS } from "./keyboard.ts";
 import { say } from "./messages.ts";
 
 const SLOW = 6000;
@@ -36,39 +37,39 @@ export class PlanDialog {
     const turn = ++this.#turn;
     this.#title.textContent = visible(task.title);
     if (!this.root.open) this.root.showModal();
-    const plan = await this.#wait(turn, say.waiting, task.plan());
+    const plan = await this.#wait(turn, say("waiting"), task.plan());
     if (!plan) return;
-    this.#show([element("p", {}, say.nothingYet), lines(plan.lines)]);
+    this.#show([element("p", {}, say("nothingYet")), lines(plan.lines)]);
     const act = button(task.confirm, "danger", () => {
       if (act.disabled) return;
       act.disabled = true;
       void this.#apply(turn, task, plan);
     });
-    this.#foot.replaceChildren(button(say.cancel, "plain", () => this.root.close()), act);
+    this.#foot.replaceChildren(button(say("cancel"), "plain", () => this.root.close()), act);
     act.focus();
   }
 
   help(): void {
     this.#turn++;
-    this.#title.textContent = say.help;
+    this.#title.textContent = say("help");
     this.#show([
-      element("dl", { class: "keys" }, ...say.keys.flatMap(([key, does]) => [element("dt", {}, element("kbd", {}, key)), element("dd", {}, does)])),
+      element("dl", { class: "keys" }, ...KEYS.flatMap(([keys, does]) => [element("dt", {}, element("kbd", {}, keys)), element("dd", {}, say(does))])),
     ]);
-    this.#foot.replaceChildren(button(say.close, "plain", () => this.root.close()));
+    this.#foot.replaceChildren(button(say("close"), "plain", () => this.root.close()));
     if (!this.root.open) this.root.showModal();
   }
 
   failure(failure: Failure): void {
     this.#turn++;
-    this.#title.textContent = say.failed;
+    this.#title.textContent = say("failed");
     this.#fail(failure);
     if (!this.root.open) this.root.showModal();
   }
 
   async #apply(turn: number, task: Task, plan: Plan): Promise<void> {
-    const report = await this.#wait(turn, say.working, task.apply(plan.token));
+    const report = await this.#wait(turn, say("working"), task.apply(plan.token));
     if (!report) return;
-    this.#title.textContent = report.held ? `⚠ ${say.doneButHeld(report.held)}` : `✓ ${say.done}`;
+    this.#title.textContent = report.held ? `⚠ ${say("doneButHeld", { count: report.held })}` : `✓ ${say("done")}`;
     this.#show([lines(report.lines)]);
     this.#closing();
   }
@@ -76,8 +77,8 @@ export class PlanDialog {
   async #wait<T>(turn: number, text: string, work: Promise<T>): Promise<T | null> {
     const note = element("p", { class: "waiting", role: "status" }, text);
     this.#show([note]);
-    this.#foot.replaceChildren(button(say.close, "plain", () => this.root.close()));
-    const timer = setTimeout(() => note.append(element("br"), say.slow), SLOW);
+    this.#foot.replaceChildren(button(say("close"), "plain", () => this.root.close()));
+    const timer = setTimeout(() => note.append(element("br"), say("slow")), SLOW);
     try {
       const value = await work;
       return turn === this.#turn ? value : null;
@@ -90,13 +91,13 @@ export class PlanDialog {
   }
 
   #fail(failure: Failure): void {
-    this.#title.textContent = `✗ ${say.failed}`;
+    this.#title.textContent = `✗ ${say("failed")}`;
     this.#show([failureBox(failure)]);
     this.#closing();
   }
 
   #closing(): void {
-    const close = button(say.close, "plain", () => this.root.close());
+    const close = button(say("close"), "plain", () => this.root.close());
     this.#foot.replaceChildren(close);
     close.focus();
   }
@@ -107,15 +108,15 @@ export class PlanDialog {
 }
 
 export function failureOf(error: unknown): Failure {
-  return error instanceof RequestError ? error.failure : { what: String(error), where: "", hint: say.noKernelHint };
+  return error instanceof RequestError ? error.failure : { what: String(error), where: "", hint: say("noKernelHint") };
 }
 
 export function failureBox({ what, where, hint }: Failure): HTMLElement {
   return element(
     "div", { class: "failure", role: "alert" },
     element("strong", {}, visible(what, 1000)),
-    where && element("p", {}, `${say.where}: `, element("code", {}, visible(where, 400))),
-    hint && element("p", {}, `${say.remedy}: ${visible(hint, 600)}`),
+    where && element("p", {}, `${say("where")}: `, element("code", {}, visible(where, 400))),
+    hint && element("p", {}, `${say("remedy")}: ${visible(hint, 600)}`),
   );
 }
 

@@ -2,20 +2,20 @@
 
 import { element } from "./dom.ts";
 import { visible } from "./format.ts";
-import { SEVERITY, say } from "./messages.ts";
+import { say, severity } from "./messages.ts";
 import type { Finding } from "./wire.ts";
 
 export function findingsList(findings: readonly Finding[], select: (finding: Finding) => void): HTMLElement {
-  if (!findings.length) return element("p", { class: "nothing good" }, `✓ ${say.noFindings}`);
-  const list = element("ul", { class: "findings", "aria-label": say.tabs.findings });
+  if (!findings.length) return element("p", { class: "nothing good" }, `✓ ${say("noFindings")}`);
+  const list = element("ul", { class: "findings", "aria-label": say("tab.findings") });
   for (const finding of findings) {
-    const [symbol, word] = SEVERITY[finding.severity] ?? SEVERITY.info;
-    const more = finding.rows_total > 1 ? say.rowsConcerned(finding.rows_total) : "";
+    const [symbol, word] = severity(finding.severity);
+    const more = finding.rows_total > 1 ? say("rowsConcerned", { count: finding.rows_total }) : "";
     const item = element(
       "button", { type: "button", class: `finding ${finding.severity}` },
       element("span", { class: "rule" }, `${symbol} ${finding.rule} ${word}`),
       element("span", { class: "message" }, visible(finding.message, 600)),
-      element("span", { class: "place" }, element("code", {}, visible(finding.path) || "(model)"), more && ` · ${more}`),
+      element("span", { class: "place" }, element("code", {}, visible(finding.path) || say("model")), more && ` · ${more}`),
     );
     item.addEventListener("click", () => select(finding));
     list.append(element("li", {}, item));

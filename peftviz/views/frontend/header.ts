@@ -7,7 +7,7 @@ import { say } from "./messages.ts";
 import type { Table } from "./wire.ts";
 
 export function fillHeader(header: HTMLElement, { summary, findings }: Table, view: View, steps: number, device: string, showFindings: () => void): void {
-  const where = steps ? say.stepOf(view.index, steps - 1) : visible(view.title);
+  const where = steps ? (view.index ? say("stepOf", { index: view.index, last: steps - 1 }) : say("stepBaseline")) : visible(view.title);
   const subtitle = [visible(summary.subtitle), where].filter(Boolean).join(" · ");
   const facts = element("dl", {});
   for (const key of ["modules", "parameters", "trainable", "bytes"] as const) {
@@ -17,7 +17,7 @@ export function fillHeader(header: HTMLElement, { summary, findings }: Table, vi
     const text = summary.single ? format(after) : formatPair(format(before), format(after));
     const delta = summary.single ? "" : formatDelta(before, after, bytes);
     facts.append(
-      element("div", {}, element("dt", {}, !bytes ? say.summary[key] : device ? say.memoryOn(visible(device)) : say.summary.memory), element("dd", {}, text, delta && element("span", { class: "delta" }, ` ${delta}`))),
+      element("div", {}, element("dt", {}, bytes && device ? say("memoryOn", { device: visible(device) }) : say(`summary.${key}`)), element("dd", {}, text, delta && element("span", { class: "delta" }, ` ${delta}`))),
     );
   }
   header.replaceChildren(
@@ -27,9 +27,9 @@ export function fillHeader(header: HTMLElement, { summary, findings }: Table, vi
 
   function verdict(): HTMLElement {
     const severe = findings.filter((finding) => finding.severity !== "info").length;
-    if (!severe) return element("span", { class: "verdict good", role: "status" }, say.clean);
+    if (!severe) return element("span", { class: "verdict good", role: "status" }, say("clean"));
     const left = findings.filter((finding) => finding.rule.startsWith("PV1")).length;
     const size = summary.leftover_bytes ? ` · ${formatBytes(summary.leftover_bytes)}` : "";
-    return button(`◆ ${left ? say.leftovers(left) : say.finding(severe)}${size}`, "verdict bad", showFindings);
+    return button(`◆ ${left ? say("leftovers", { count: left }) : say("findings", { count: severe })}${size}`, "verdict bad", showFindings);
   }
 }

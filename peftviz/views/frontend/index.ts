@@ -2,8 +2,8 @@
 
 import { App, type Outside } from "./app.ts";
 import type { Outcome, PlanDialog, Task } from "./dialog.ts";
-import { type HostModel, Kernel, type Plan, type StepEntry, type View } from "./kernel.ts";
-import { say } from "./messages.ts";
+import { type Failure, type HostModel, Kernel, type Plan, type StepEntry, type View } from "./kernel.ts";
+import { type Catalogs, say, speak } from "./messages.ts";
 import { mount } from "./mount.ts";
 import { startPage } from "./page.ts";
 import { type Table, read } from "./wire.ts";
@@ -12,7 +12,7 @@ const REMEMBERED = 12;
 
 function render({ model, el }: { model: HostModel; el: HTMLElement }): () => void {
   const kernel = new Kernel(model);
-  const noKernel = { what: say.noKernel, where: "", hint: say.noKernelHint };
+  const noKernel = (): Failure => ({ what: say("noKernel"), where: "", hint: say("noKernelHint") });
   const can = (model.get("_offers") ?? []) as string[];
   const states = new Map<string, Table>();
   let turn = 0;
@@ -20,19 +20,30 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
   const steps = (): StepEntry[] => (model.get("_steps") ?? []) as StepEntry[];
   const outside: Outside = {
     jump: (index, base) => void jump(index, base),
-    remove: can.includes("delete") && can.includes("plan") ? (dialog, adapter) => act(dialog, say.planFor(adapter), say.apply, { do: "delete", adapter }) : undefined,
-    repair: can.includes("repair") ? (dialog) => act(dialog, say.planRepair, say.applyRepair, { do: "repair" }) : undefined,
-    capture: can.includes("capture") ? () => void kernel.ask({ ask: "capture" }, noKernel).catch((error) => app.fail(error)) : undefined,
+    remove: can.includes("delete") && can.includes("plan") ? (dialog, adapter) => act(dialog, say("planFor", { adapter }), say("apply"), { do: "delete", adapter }) : undefined,
+    repair: can.includes("repair") ? (dialog) => act(dialog, say("planRepair"), say("applyRepair"), { do: "repair" }) : undefined,
+    capture: can.includes("capture") ? () => void kernel.ask({ ask: "capture" }, noKernel()).catch((error) => app.fail(error)) : undefined,
   };
-  const app = new App(outside);
-  const unmount = mount(el, app, false);
+  let [app, unmount] = start();
+
+  function start(): [App, () => void] {
+    speak(model.get("_texts") as Catalogs);
+    const made = new App(outside);
+    return [made, mount(el, made, model.get("_style") as string, false)];
+  }
+
+  function startAgain(): void {
+    unmount();
+    [app, unmount] = start();
+    void current();
+  }
 
   function act(dialog: PlanDialog, title: string, confirm: string, what: Record<string, unknown>): void {
     const task: Task = {
       title,
       confirm,
-      plan: async () => (await kernel.ask({ ask: "plan", ...what }, noKernel)).content as unknown as Plan,
-      apply: async (token) => (await kernel.ask({ ask: "apply", token }, noKernel)).content as unknown as Outcome,
+      plan: async () => (await kernel.ask({ ask: "plan", ...what }, noKernel())).content as unknown as Plan,
+      apply: async (token) => (await kernel.ask({ ask: "apply", token }, noKernel())).content as unknown as Outcome,
     };
     void dialog.run(task);
   }
@@ -44,7 +55,7 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
       let table = states.get(key);
       let view: View = { index, base, title: steps()[index]?.label ?? "", lines: [] };
       if (!table) {
-        const { content, buffers } = await kernel.ask({ ask: "state", index, base }, noKernel);
+        const { content, buffers } = await kernel.ask({ ask: "state", index, base }, noKernel());
         view = content.view as View;
         table = await read(buffers[0]);
         remember(key, table);
@@ -65,7 +76,7 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
       remember(`${view.index} ${view.base}`, table);
       if (mine === turn) app.show(table, steps(), view);
     } catch {
-      if (mine === turn) app.fail({ what: say.damaged, where: "", hint: say.damagedHint });
+      if (mine === turn) app.fail({ what: say("damaged"), where: "", hint: say("damagedHint") });
     }
   }
 
@@ -87,10 +98,12 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
   };
   model.on("change:_table", changed as never);
   model.on("change:_steps", changed as never);
+  model.on("change:_texts", startAgain as never);
   void current();
   return () => {
     model.off("change:_table", changed as never);
     model.off("change:_steps", changed as never);
+    model.off("change:_texts", startAgain as never);
     kernel.close();
     unmount();
   };

@@ -10,11 +10,11 @@ const NAMED = 0.035;
 
 export function memoryBars(table: Table, label: string): HTMLElement {
   const total = Math.max(...table.summary.bytes, 1);
-  const root = element("section", { class: "bars", "aria-label": say.memoryNow });
-  if (table.summary.single) root.append(...bar(say.memoryNow, table.roles, 4, total, table.summary.bytes[1]));
+  const root = element("section", { class: "bars", "aria-label": say("memoryNow") });
+  if (table.summary.single) root.append(...bar(say("memoryNow"), table.roles, 4, total, table.summary.bytes[1]));
   else {
-    root.append(...bar(say.memoryBefore, table.roles, 3, total, table.summary.bytes[0]));
-    root.append(...bar(say.memoryAfter(visible(label)), table.roles, 4, total, table.summary.bytes[1]));
+    root.append(...bar(say("memoryBefore"), table.roles, 3, total, table.summary.bytes[0]));
+    root.append(...bar((label ? say("memoryAfter", { label: visible(label) }) : say("after")), table.roles, 4, total, table.summary.bytes[1]));
   }
   return root;
 }
@@ -26,7 +26,7 @@ function bar(title: string, parts: readonly Part[], side: 3 | 4, total: number, 
     if (bytes <= 0) continue;
     const red = part[5] && side === 4;
     const name = visible(part[0]);
-    const text = red ? `◆ ${say.leftoverPart} · ${name}` : name;
+    const text = red ? `◆ ${say("leftover")} · ${name}` : name;
     const piece = element(
       "span", { role: "listitem", class: `piece ${red ? "leftover" : part[1]}`, title: `${text} · ${formatBytes(bytes)}`, "aria-label": text },
       bytes / total > NAMED ? text : "",

@@ -1,116 +1,69 @@
-/** Every text that the reader sees, in one place, so that it can be translated. */
+/** Every text that the reader sees. They stand in `views/messages`, one file a language, and come with the data. */
 
-export const STATUS: ReadonlyArray<readonly [symbol: string, word: string, name: string]> = [
-  ["=", "same", "same"],
-  ["~", "changed", "changed"],
-  ["~", "inside", "inside"],
-  ["+", "added", "added"],
-  ["−", "removed", "removed"],
-  ["⤷", "wrapped", "wrapped"],
-  ["⤶", "unwrapped", "unwrapped"],
-  ["→", "moved", "moved"],
-  ["↻", "replaced", "replaced"],
-  ["∞", "retied", "retied"],
-  ["◆", "LEFTOVER", "leftover"],
-  ["⚠", "FAULT", "fault"],
-];
+import type en from "../messages/en.json";
 
-export const KIND: readonly string[] = ["module", "parameter", "buffer"];
-export const TRAINABLE: readonly string[] = ["", "frozen", "✓", "partly"];
-export const TRAINABLE_SPOKEN: readonly string[] = ["", "frozen", "trainable", "partly trainable"];
-export const SEVERITY: Readonly<Record<string, readonly [string, string]>> = {
-  error: ["◆", "error"],
-  warning: ["◆", "warning"],
-  info: ["ℹ", "info"],
-};
-export const ROLE: readonly string[] = ["base model", "wrapper", "wrapped base", "adapter", "trained copy", "shared by PEFT"];
+/** Name of a text; a name that `en.json` lacks does not compile. */
+export type Key = keyof typeof en;
 
-const number = (count: number): string => count.toLocaleString("en");
-const plural = (count: number, noun: string): string => `${number(count)} ${noun}${count === 1 ? "" : "s"}`;
+/** A text with `{names}` for what is put in, or one such text for each plural form of `{count}`. */
+type Message = string | Partial<Record<Intl.LDMLPluralRule, string>>;
+type Catalog = Record<string, Message>;
 
-export const say = {
-  inspector: "peftviz inspector",
-  operations: "Operations",
-  tabs: { structure: "Structure", parameters: "Parameters", memory: "Memory", findings: "Findings" },
-  filter: "Filter: name, class, dtype…",
-  filterLabel: "Filter rows",
-  onlyChanges: "Only changes",
-  fold: "Fold alike",
-  sideBySide: "Side by side",
-  previous: "↑ prev",
-  next: "next ↓",
-  previousChange: "Previous change",
-  nextChange: "Next change",
-  help: "Keyboard help",
-  columns: {
-    module: "Module", change: "Change", type: "Class", shape: "Shape", dtype: "Dtype", device: "Device",
-    trainable: "Trainable", memory: "Memory", path: "Parameter", elements: "Elements", before: "before", after: "after",
-  },
-  summary: { modules: "modules", parameters: "parameters", trainable: "trainable", memory: "memory" },
-  memoryOn: (device: string): string => `memory on ${device}`,
-  stepOf: (index: number, last: number): string => (index === 0 ? "baseline" : `step ${index} of ${last}`),
-  versus: "Compare with",
-  versusPrevious: "the step before",
-  versusBaseline: "the baseline",
-  clean: "✓ nothing left over",
-  leftovers: (count: number): string => plural(count, "leftover"),
-  finding: (count: number): string => plural(count, "finding"),
-  alike: (label: string, count: number): string => `${label}: ${number(count)} alike`,
-  was: (path: string): string => `was ${path}`,
-  rows: (shown: number, all: number): string => `${number(shown)} / ${plural(all, "row")}`,
-  noRows: "No row matches.",
-  noChange: "Nothing changed. Switch “Only changes” off to see the whole model.",
-  noFindings: "No findings: nothing is left over and nothing is out of place.",
-  memoryBefore: "Memory by role, before",
-  memoryAfter: (label: string): string => (label ? `after ${label}` : "after"),
-  memoryNow: "Memory by role",
-  byPart: "By part", byDtype: "By dtype", byDevice: "By device",
-  part: "Part", difference: "Difference",
-  leftoverPart: "leftover",
-  details: "Details",
-  findingTitle: (rule: string): string => `Finding ${rule}`,
-  path: "Path", oldPath: "Old path", kind: "Kind", holds: "Holds", role: "Role", adapter: "Adapter", note: "Remark",
-  evidence: "Evidence", changed: "What changed", state: "State", hooks: "Hooks", shared: "Shares storage with", config: "Config of the adapter",
-  noConfig: (adapter: string): string => `no adapter “${adapter}”`,
-  inConfig: "In config", yes: "yes",
-  remedy: "What to do",
-  where: "Where",
-  rowsConcerned: (count: number): string => `${number(count)} rows`,
-  moreRows: (count: number): string => `and ${number(count)} more`,
-  elements: (count: string): string => `${count} parameters`,
-  deleteCorrectly: "Delete correctly…",
-  deleteAdapter: (adapter: string): string => `Delete “${adapter}” correctly…`,
-  repair: "Repair…",
-  capture: "↻ Capture",
-  copyPath: "Copy path",
-  copied: "Copied",
-  planFor: (adapter: string): string => `Plan: delete “${adapter}”`,
-  planRepair: "Plan: repair the model",
-  nothingYet: "Nothing has been done yet. This is what will happen:",
-  apply: "Delete now",
-  applyRepair: "Repair now",
-  cancel: "Cancel",
-  close: "Close",
-  done: "Done",
-  doneButHeld: (count: number): string => `Done, but ${plural(count, "tensor")} cannot be freed yet: something still holds ${count === 1 ? "it" : "them"}`,
-  failed: "That did not work",
-  waiting: "Waiting for the kernel…",
-  slow: "The kernel has not answered yet: it may be running a cell, or it is gone.",
-  working: "Working…",
-  noKernel: "The kernel cannot be reached",
-  noKernelHint: "Run the cell again. What is on this page stays usable.",
-  damaged: "The data of this view cannot be read.",
-  damagedHint: "Run the cell again, or update peftviz.",
-  keys: [
-    ["↑ ↓", "previous, next row"],
-    ["→", "open a row, or go to its first child"],
-    ["←", "close a row, or go to its parent"],
-    ["Home End", "first, last row"],
-    ["Page ↑ ↓", "a page up, down"],
-    ["Enter", "select the row and show its details"],
-    ["n p", "next, previous change"],
-    ["*", "open all rows below"],
-    ["/", "go to the filter"],
-    ["?", "this help"],
-  ] as ReadonlyArray<readonly [string, string]>,
-};
+/** Catalogs by language; the first is used where the reader's browser asks for none of them. */
+export type Catalogs = Record<string, Catalog>;
+
+let catalog: Catalog = {};
+let plurals = new Intl.PluralRules("en");
+
+/** Takes the catalog of the language that the reader prefers, and returns the language. */
+export function speak(catalogs: Catalogs, wanted: readonly string[] = navigator.languages): string {
+  const known = Object.keys(catalogs);
+  const language = wanted.map((tag) => tag.split("-")[0]).find((tag) => known.includes(tag)) ?? known[0] ?? "en";
+  catalog = catalogs[language] ?? {};
+  plurals = new Intl.PluralRules(language);
+  return language;
+}
+
+/** A text in the reader's language; numbers are grouped, and `count` chooses the plural form. */
+export function say(key: Key, values: Readonly<Record<string, string | number>> = {}): string {
+  const entry = catalog[key] ?? key;
+  const message = typeof entry === "string" ? entry : (entry[plurals.select(Number(values.count))] ?? entry.other ?? key);
+  return message.replace(/\{(\w+)\}/g, (hole, name: string) => {
+    const value = values[name];
+    return value === undefined ? hole : typeof value === "number" ? value.toLocaleString("en") : value;
+  });
+}
+
+/** Symbol and name of each status, by its code; the word is the text `status.NAME`. */
+export const STATUS = [
+  ["=", "same"],
+  ["~", "changed"],
+  ["~", "inside"],
+  ["+", "added"],
+  ["−", "removed"],
+  ["⤷", "wrapped"],
+  ["⤶", "unwrapped"],
+  ["→", "moved"],
+  ["↻", "replaced"],
+  ["∞", "retied"],
+  ["◆", "leftover"],
+  ["⚠", "fault"],
+] as const;
+
+export const KINDS = ["module", "parameter", "buffer"] as const;
+export const ROLES = ["base", "wrapper", "wrapped", "adapter", "saved", "shared"] as const;
+
+/** Symbol and word of a severity. */
+export function severity(name: string): readonly [symbol: string, word: string] {
+  const known = name === "error" || name === "warning" ? name : "info";
+  return [known === "info" ? "ℹ" : "◆", say(`severity.${known}`)];
+}
+
+export function trainable(code: number): string {
+  return code === 1 ? say("trainable.frozen") : code === 2 ? "✓" : code === 3 ? say("trainable.partly") : "";
+}
+
+/** As `trainable`, for a screen reader. */
+export function trainableSpoken(code: number): string {
+  return code === 2 ? say("trainable.yes") : code === 3 ? say("trainable.spokenPartly") : trainable(code);
+}

@@ -2,9 +2,8 @@
 
 import type { App } from "./app.ts";
 import { followTheme } from "./theme.ts";
-import css from "./theme.css";
 
-export function mount(place: HTMLElement, app: App, page: boolean): () => void {
+export function mount(place: HTMLElement, app: App, style: string, page: boolean): () => void {
   const host = document.createElement("div");
   host.className = page ? "peftviz-host peftviz-whole-page" : "peftviz-host";
   // JupyterLab sees keys typed behind a shadow root as keys on the host, and would run its shortcuts.
@@ -12,7 +11,7 @@ export function mount(place: HTMLElement, app: App, page: boolean): () => void {
   if (page) app.root.classList.add("page");
   const shadow = host.attachShadow({ mode: "open" });
   const sheet = new CSSStyleSheet();
-  sheet.replaceSync(css);
+  sheet.replaceSync(style);
   shadow.adoptedStyleSheets = [sheet]; // not an inline style: allowed under the page's content security policy
   shadow.append(app.root);
   place.append(host);

@@ -2,7 +2,7 @@
 
 import { App } from "./app.ts";
 import type { StepEntry, View } from "./kernel.ts";
-import { say } from "./messages.ts";
+import { type Catalogs, say, speak } from "./messages.ts";
 import { mount } from "./mount.ts";
 import { read } from "./wire.ts";
 
@@ -10,6 +10,8 @@ interface Page {
   steps: StepEntry[];
   views: View[];
   start: number;
+  texts: Catalogs;
+  style: string;
 }
 
 /** Starts in a page that says it is one of ours; a notebook never does. */
@@ -18,8 +20,9 @@ export async function startPage(): Promise<void> {
   if (!place || document.documentElement.dataset.peftviz !== "page") return;
   const page = JSON.parse(document.getElementById("peftviz-steps")!.textContent!) as Page;
   place.replaceChildren();
+  speak(page.texts);
   const app: App = new App({ jump: (index, base) => void open(page.views.findIndex((view) => view.index === index && (view.base === base || index === 0)), index) });
-  mount(place, app, true);
+  mount(place, app, page.style, true);
   await open(page.start, 0);
 
   async function open(at: number, index: number): Promise<void> {
@@ -29,7 +32,7 @@ export async function startPage(): Promise<void> {
       const packed = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
       app.show(await read(packed), page.steps, page.views[found]);
     } catch {
-      app.fail({ what: say.damaged, where: "", hint: say.damagedHint });
+      app.fail({ what: say("damaged"), where: "", hint: say("damagedHint") });
     }
   }
 }

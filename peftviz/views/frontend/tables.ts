@@ -12,9 +12,9 @@ export function memoryTables(table: Table): HTMLElement {
   const parts = table.roles.map(([label, , , before, after, red]): Line => [label, before, after, red]);
   return element(
     "div", { class: "tables" },
-    one(say.byPart, parts, table),
-    one(say.byDtype, grouped(table, "dtype"), table),
-    one(say.byDevice, grouped(table, "device"), table),
+    one(say("byPart"), parts, table),
+    one(say("byDtype"), grouped(table, "dtype"), table),
+    one(say("byDevice"), grouped(table, "device"), table),
   );
 }
 
@@ -35,21 +35,21 @@ function grouped(table: Table, key: "dtype" | "device"): Line[] {
 }
 
 function one(title: string, lines: readonly Line[], { summary }: Table): HTMLElement {
-  const heads = summary.single ? [say.columns.memory] : [say.columns.before, say.columns.after, say.difference];
+  const heads = summary.single ? [say("memory")] : [say("before"), say("after"), say("difference")];
   const row = (name: string, before: number, after: number, red: boolean): HTMLElement => {
     const numbers = summary.single ? [formatBytes(after)] : [formatBytes(before), formatBytes(after), formatDelta(before, after, true)];
     return element(
       "tr", { class: red ? "leftover" : "" },
-      element("th", { scope: "row" }, red ? `◆ ${say.leftoverPart} · ${visible(name)}` : visible(name)),
+      element("th", { scope: "row" }, red ? `◆ ${say("leftover")} · ${visible(name)}` : visible(name)),
       ...numbers.map((text) => element("td", {}, text)),
     );
   };
-  const total = row(say.summary.memory, summary.bytes[0], summary.bytes[1], false);
+  const total = row(say("summary.bytes"), summary.bytes[0], summary.bytes[1], false);
   total.className = "total";
   return element(
     "table", {},
     element("caption", {}, title),
-    element("thead", {}, element("tr", {}, ...[say.part, ...heads].map((head) => element("th", { scope: "col" }, head)))),
+    element("thead", {}, element("tr", {}, ...[say("part"), ...heads].map((head) => element("th", { scope: "col" }, head)))),
     element("tbody", {}, ...lines.map((line) => row(...line)), total),
   );
 }

@@ -8,19 +8,19 @@ import { say } from "./messages.ts";
 export class TimelineView {
   readonly root: HTMLElement;
   readonly #list = element("ol", { class: "steps" });
-  readonly #versus = element("select", { "aria-label": say.versus });
+  readonly #versus = element("select", { "aria-label": say("versus") });
   readonly #jump: (index: number, base: number) => void;
   #shown: View = { index: 0, base: 0, title: "", lines: [] };
 
   constructor(jump: (index: number, base: number) => void) {
     this.#jump = jump;
-    this.#versus.append(new Option(say.versusPrevious, "previous"), new Option(say.versusBaseline, "baseline"));
+    this.#versus.append(new Option(say("versusPrevious"), "previous"), new Option(say("versusBaseline"), "baseline"));
     this.#versus.addEventListener("change", () => this.#go(this.#shown.index));
     this.#list.addEventListener("keydown", (event) => this.#key(event));
     this.root = element(
-      "nav", { class: "timeline", "aria-label": say.operations },
-      element("h2", {}, say.operations), this.#list,
-      element("label", { class: "versus" }, `${say.versus} `, this.#versus),
+      "nav", { class: "timeline", "aria-label": say("operations") },
+      element("h2", {}, say("operations")), this.#list,
+      element("label", { class: "versus" }, `${say("versus")} `, this.#versus),
     );
   }
 
