@@ -30,6 +30,12 @@ class Displayed:
 
         return to_text(self, width=width)
 
+    def to_markdown(self) -> str:
+        """GitHub-flavoured Markdown for an issue or a pull request, at most 60,000 characters; says what was cut."""
+        from peftviz.views.markdown import to_markdown
+
+        return to_markdown(self)
+
     def to_html(self, path: str | None = None) -> str:
         """One self-contained HTML page; also written to `path` when one is given.
 

@@ -15,7 +15,7 @@ from peftviz.views.formatting import (
     format_pair,
     plural,
 )
-from peftviz.views.outline import Node
+from peftviz.views.outline import Node, Outline
 from peftviz.views.table import RED, STATUS_WORDS, Status, Trainable, ViewTable
 
 COLUMNS = ("Module", "Change", "Class", "Dtype", "Shape", "Trainable", "Memory")
@@ -214,3 +214,15 @@ def counts_line(summary: Mapping[str, Any]) -> str:
     quiet = {STATUS_WORDS[Status.SAME][1], STATUS_WORDS[Status.INSIDE][1]}
     counts = [f"{count:,} {word}" for word, count in summary["counts"].items() if word not in quiet]
     return ", ".join(counts) or "no changes"
+
+
+def left_out_line(tree: Outline) -> str:
+    """What is not among the lines of an outline: `"Not shown: 35 unchanged modules."`, or `""`."""
+    parts = [
+        plural(tree.unchanged, "unchanged module") if tree.unchanged else "",
+        plural(tree.folded, "row") + " in folded runs" if tree.folded else "",
+        plural(tree.empty, "empty container") if tree.empty else "",
+        plural(tree.cut, "line") + " for length" if tree.cut else "",
+    ]
+    said = ", ".join(part for part in parts if part)
+    return f"Not shown: {said}." if said else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peftviz.views.cells import Line, Lines, adapters_line, counts_line, headline, verdict
+from peftviz.views.cells import Line, Lines, adapters_line, counts_line, headline, left_out_line, verdict
 from peftviz.views.escaping import html_text
 from peftviz.views.formatting import format_bytes, format_pair, plural
 from peftviz.views.outline import Node, Outline, outline
@@ -135,20 +135,9 @@ def _tree(table: ViewTable, tree: Outline) -> Iterator[str]:
     yield '<div style="margin:8px 0;border-top:1px solid rgba(128,128,128,.35)">'
     yield from _branch(tree.root, lines, table, 0, tree.lines <= _OPEN_LINES)
     yield "</div>"
-    said = _left_out(tree)
+    said = left_out_line(tree)
     if said:
         yield f'<div style="{_QUIET};padding:0 6px">{said}</div>'
-
-
-def _left_out(tree: Outline) -> str:
-    parts = [
-        plural(tree.unchanged, "unchanged module") if tree.unchanged else "",
-        plural(tree.folded, "row") + " in folded runs" if tree.folded else "",
-        plural(tree.empty, "empty container") if tree.empty else "",
-        plural(tree.cut, "line") + " for length" if tree.cut else "",
-    ]
-    said = ", ".join(part for part in parts if part)
-    return f"Not shown: {said}." if said else ""
 
 
 def _branch(node: Node, lines: Lines, table: ViewTable, depth: int, unfold: bool) -> Iterator[str]:

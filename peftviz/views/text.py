@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peftviz.views.cells import COLUMNS, Line, Lines, adapters_line, counts_line, headline, verdict
+from peftviz.views.cells import COLUMNS, Line, Lines, adapters_line, counts_line, headline, left_out_line, verdict
 from peftviz.views.escaping import visible
 from peftviz.views.formatting import plural
 from peftviz.views.outline import Node, Outline, outline
 from peftviz.views.subjects import Document, document
-from peftviz.views.table import ViewTable
+from peftviz.views.table import Status, ViewTable
 
 MAX_LINES = 120
-_TIED = "\u00a0"
 _TIED = "\u00a0"
 _GIVE_WAY = (("Dtype", 0), ("Class", 10), ("Module", 44), ("Class", 0), ("Module", 28), ("Shape", 0), ("Trainable", 0))
 """Which columns become narrower when there is no room, to what width, in this order; 0 drops a column."""
@@ -57,36 +56,39 @@ def _table_lines(table: ViewTable, width: int) -> Iterator[str]:
         yield from _wrapped("rows " + counts_line(summary), width, "  ")
     if len(table):
         yield ""
-        yield from _tree(table, outline(table, limit=MAX_LINES), width)
+        tree = outline(table, limit=MAX_LINES)
+        yield from (line for _, line in tree_lines(table, tree, width))
+        said = left_out_line(tree)
+        if said:
+            yield from _wrapped(said, width, "  ")
     if table.findings:
         yield ""
         yield from _findings(table.findings, width)
 
 
-def _tree(table: ViewTable, tree: Outline, width: int) -> Iterator[str]:
+def tree_lines(table: ViewTable, tree: Outline, width: int) -> Iterator[tuple[Status | None, str]]:
+    """The tree as lines with their status: the head of the columns and remarks below a line have none.
+
+    Args:
+        table: The table.
+        tree: Which of its rows are shown.
+        width: Columns at most.
+    """
     lines = Lines(table)
     rows = [(guide, node, lines.line(node)) for guide, node in _guided(tree.root, "", "")]
     names = [guide + _name(line) for guide, _, line in rows]
     cells = [[name, *_cells(line)] for name, (_, _, line) in zip(names, rows, strict=True)]
     widths = _widths(cells, width)
     kept = list(widths)
-    yield "  ".join(_fitted(COLUMNS[place], widths[place], place) for place in kept)
+    yield None, "  ".join(_fitted(COLUMNS[place], widths[place], place) for place in kept)
     for cell, (guide, node, line) in zip(cells, rows, strict=True):
-        yield "  ".join(_fitted(cell[place], widths[place], place) for place in kept)
+        yield line.status, "  ".join(_fitted(cell[place], widths[place], place) for place in kept)
         indent = _below(guide, node)
         for remark in line.remarks:
-            yield from _wrapped(f"{indent}  {visible(remark, 400)}", width, f"{indent}    ")
+            for part in _wrapped(f"{indent}  {visible(remark, 400)}", width, f"{indent}    "):
+                yield None, part
         if node.cut:
-            yield f"{indent}  … {plural(node.cut, 'line')} more here"
-    left_out = [
-        (tree.unchanged, "unchanged module"),
-        (tree.folded, "row in folded runs" if tree.folded == 1 else "rows in folded runs"),
-        (tree.empty, "empty container"),
-        (tree.cut, "line for length"),
-    ]
-    said = [f"{count:,} {noun}" if " in " in noun else plural(count, noun) for count, noun in left_out if count]
-    if said:
-        yield from _wrapped("Not shown: " + ", ".join(said) + ".", width, "  ")
+            yield None, f"{indent}  … {plural(node.cut, 'line')} more here"
 
 
 def _guided(node: Node, guide: str, below: str) -> Iterator[tuple[str, Node]]:
