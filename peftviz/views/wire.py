@@ -29,7 +29,7 @@ _COLUMNS = (
     "device_before", "device_after", "trainable_before", "trainable_after",
     "bytes_before", "bytes_after", "numel_before", "numel_after",
 )  # fmt: skip
-_TITLES = {rule.code: rule.title for rule in RULES}
+_RULES = {rule.code: rule for rule in RULES}
 _NAMES = {"uint8": "u1", "uint16": "u2", "uint32": "u4", "float64": "f8"}
 
 
@@ -79,8 +79,8 @@ def encode(table: ViewTable) -> bytes:
 
 
 def _titled(finding: Mapping[str, Any]) -> dict[str, Any]:
-    title = _TITLES.get(finding["rule"])
-    return {**finding, "title": title} if title else dict(finding)
+    rule = _RULES.get(finding["rule"])
+    return {**finding, "title": rule.title, "upstream": rule.links} if rule else dict(finding)
 
 
 def _packed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

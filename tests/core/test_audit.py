@@ -363,12 +363,30 @@ def test_public_audit_of_a_snapshot_is_the_pure_one() -> None:
 def test_every_rule_has_a_page_that_says_what_the_rule_says() -> None:
     codes = [rule.code for rule in RULES]
     assert codes == sorted(set(codes))
-    index = (DOCS / "index.md").read_text(encoding="utf-8")
     for rule in RULES:
         assert rule.severity in SEVERITIES
         page = (DOCS / f"{rule.code}.md").read_text(encoding="utf-8")
-        assert page.startswith(f"# {rule.code}: {rule.title}\n")
-        for section in ("What it means", "Why it hurts", "How it comes about", "Upstream", "What to do"):
-            assert f"\n## {section}\n" in page, (rule.code, section)
-        assert re.search(rf"\[{rule.code}\]\({rule.code}\.md\) \| {rule.severity} \| {re.escape(rule.meaning)}", index)
+        assert page.startswith(f"# {rule.code}: {rule.title}\n\nSeverity: {rule.severity}. ")
+        assert f"\n\n{rule.meaning}\n\n" in page
+        parts = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+        assert list(parts) == ["What it means", "Why it hurts", "How it comes about", "Upstream", "What to do"]
+        assert ("Needs a baseline." in page.splitlines()[2]) == rule.needs_baseline
+        assert ("cannot mend it" in page.splitlines()[2]) <= (not rule.repairable)
+        assert parts["What to do"].strip().startswith(rule.remedy.split(". ")[0])
+        assert sorted(set(re.findall(r"\w+#\d+", parts["Upstream"]))) == sorted(rule.upstream)
     assert sorted(path.stem for path in DOCS.glob("PV*.md")) == codes
+
+
+def test_the_index_lists_the_rules_as_they_are() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    rows = [
+        f"| [{rule.code}]({rule.code}.md) | {rule.severity} | {rule.meaning} "
+        f"| {'yes' if rule.needs_baseline else 'no'} | {'yes' if rule.repairable else 'no'} |"
+        for rule in RULES
+    ]
+    assert [line for line in index.splitlines() if line.startswith("| [PV")] == rows
+
+
+def test_reports_upstream_have_addresses() -> None:
+    rule = next(rule for rule in RULES if rule.code == "PV102")
+    assert dict(rule.links)["transformers#34650"] == "https://github.com/huggingface/transformers/issues/34650"

@@ -73,6 +73,15 @@ def test_runs_are_those_of_the_other_renderers(table: ViewTable) -> None:
     }
 
 
+def test_findings_carry_the_title_of_their_rule_and_where_it_is_reported(table: ViewTable) -> None:
+    finding = {"rule": "PV103", "message": "", "row": 0}
+    header, _ = read(encode(replace(table, findings=[finding, {"rule": "PV999"}])))
+    told, unknown = header["findings"]
+    assert told["title"] == "Ghost adapter"
+    assert ["peft#798", "https://github.com/huggingface/peft/issues/798"] in told["upstream"]
+    assert unknown == {"rule": "PV999"}
+
+
 def test_same_table_same_bytes(table: ViewTable) -> None:
     assert encode(table) == encode(table)
 

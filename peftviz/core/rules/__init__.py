@@ -15,6 +15,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model) removes it; delete_adapter does not leave it behind in the first place.",
         repairable=True,
         check=leftovers.leftover_copies,
+        upstream=("peft#2381", "peft#2466", "transformers#41252"),
     ),
     Rule(
         code="PV102",
@@ -24,6 +25,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model) puts the base module back in its place; save only after that.",
         repairable=True,
         check=leftovers.empty_wrappers,
+        upstream=("diffusers#11592", "diffusers#11595", "transformers#34650"),
     ),
     Rule(
         code="PV103",
@@ -33,6 +35,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model) removes the ghost; a new adapter of that name would otherwise revive its weights.",
         repairable=True,
         check=leftovers.ghost_adapters,
+        upstream=("peft#3707", "peft#798"),
     ),
     Rule(
         code="PV104",
@@ -42,6 +45,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model) removes the names.",
         repairable=True,
         check=leftovers.undeclared_names,
+        upstream=("peft#3376", "peft#3367", "peft#2853"),
     ),
     Rule(
         code="PV201",
@@ -60,6 +64,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model), or set_adapter with the same name again, switches the copy back on.",
         repairable=True,
         check=activity.inactive_copies,
+        upstream=("peft#3716", "peft#3743"),
     ),
     Rule(
         code="PV203",
@@ -69,6 +74,7 @@ RULES: tuple[Rule, ...] = (
         remedy="Call unmerge_adapter(), then merge all active adapters or none.",
         repairable=False,
         check=activity.merged_subset,
+        upstream=("peft#3763", "peft#3498", "peft#3504"),
     ),
     Rule(
         code="PV204",
@@ -78,6 +84,7 @@ RULES: tuple[Rule, ...] = (
         remedy="Delete the adapter and add or load it again.",
         repairable=False,
         check=activity.weightless_adapters,
+        upstream=("peft#3025",),
     ),
     Rule(
         code="PV301",
@@ -88,6 +95,7 @@ RULES: tuple[Rule, ...] = (
         repairable=True,
         check=drift.frozen_or_unfrozen,
         needs_baseline=True,
+        upstream=("peft#3025", "peft#3717", "peft#2936"),
     ),
     Rule(
         code="PV302",
@@ -98,6 +106,7 @@ RULES: tuple[Rule, ...] = (
         repairable=False,
         check=drift.changed_weights,
         needs_baseline=True,
+        upstream=("peft#1860", "peft#1933", "peft#3498"),
     ),
     Rule(
         code="PV303",
@@ -117,6 +126,7 @@ RULES: tuple[Rule, ...] = (
         remedy="Remove the surplus hooks by the handles that registering them gave back.",
         repairable=False,
         check=drift.piled_up_hooks,
+        upstream=("peft#3475", "peft#3477"),
     ),
     Rule(
         code="PV305",
@@ -127,6 +137,7 @@ RULES: tuple[Rule, ...] = (
         repairable=False,
         check=drift.replaced_adapters,
         needs_baseline=True,
+        upstream=("peft#2295", "trl#4713"),
     ),
     Rule(
         code="PV401",
@@ -136,6 +147,7 @@ RULES: tuple[Rule, ...] = (
         remedy="Start again from the base model, or add a second adapter with add_adapter instead.",
         repairable=False,
         check=structure.nested_handles,
+        upstream=("peft#2295", "trl#4713"),
     ),
     Rule(
         code="PV402",
@@ -145,6 +157,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model) first; then the names are those of the base model again.",
         repairable=True,
         check=structure.unsafe_to_save,
+        upstream=("diffusers#11592", "diffusers#11595", "transformers#34650"),
     ),
     Rule(
         code="PV403",

@@ -23,6 +23,7 @@ class Rule:
         repairable: Whether `peftviz.repair` can mend its findings, unless a finding says otherwise.
         needs_baseline: Whether it is silent without a baseline.
         check: The rule itself, from facts to findings.
+        upstream: Where it is reported, as in `"peft#2381"`: project of Hugging Face, number of the issue or pull request.
     """
 
     code: str
@@ -33,6 +34,15 @@ class Rule:
     repairable: bool
     check: Callable[[Rule, Facts], Iterable[Finding]]
     needs_baseline: bool = False
+    upstream: tuple[str, ...] = ()
+
+    @property
+    def links(self) -> tuple[tuple[str, str], ...]:
+        """Name and address of each entry of `upstream`."""
+        split = [(name, *name.split("#")) for name in self.upstream]
+        return tuple(
+            (name, f"https://github.com/huggingface/{project}/issues/{number}") for name, project, number in split
+        )
 
     def finding(
         self,

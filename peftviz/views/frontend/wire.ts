@@ -3,6 +3,7 @@
 export interface Finding {
   rule: string;
   title?: string;
+  upstream?: [name: string, address: string][];
   severity: string;
   path: string;
   adapter: string | null;
