@@ -23,7 +23,7 @@ class Rule:
         repairable: Whether `peftviz.repair` can mend its findings, unless a finding says otherwise.
         needs_baseline: Whether it is silent without a baseline.
         check: The rule itself, from facts to findings.
-        upstream: Where it is reported, as in `"peft#2381"`: project of Hugging Face, number of the issue or pull request.
+        upstream: Where it is reported, as in `"peft#2381"`: a project of Hugging Face, an issue or pull request of it.
     """
 
     code: str
