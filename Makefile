@@ -5,6 +5,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 TUTORIAL := notebooks/01_leftover_modules_to_save.ipynb
 REPORT := build/tutorial-1.html
+# A file goes to one process as a whole, in the order of the folders: its fixtures, kernels and servers are made once,
+# and the short files of the tutorials come last and fill what is left.
+PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -49,7 +52,7 @@ bench: install
 
 test: install lint bundle typecheck upstream
 	@tools/system_packages.sh
-	$(BIN)/python -m pytest --nbval tests notebooks
+	$(BIN)/python -m pytest $(PARALLEL) --nbval tests notebooks
 
 lint: install
 	$(BIN)/ruff check .
@@ -67,10 +70,10 @@ bundle:
 	@tools/check_bundle.sh
 
 pytest: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 notebooks: install
-	$(BIN)/python -m pytest --nbval notebooks
+	$(BIN)/python -m pytest $(PARALLEL) --nbval notebooks
 
 clean:
 	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
