@@ -1,0 +1,127 @@
+"""LoRA and its family, in depth: layer types, variants, heads, tokens, ties.
+
+A case whose arguments the installed PEFT does not know is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import peft
+import torch
+from peft import LoraConfig
+
+from tests.live.zoo.cases import WAYS, Case, has_field
+from tests.live.zoo.models import (
+    convolutions,
+    llama,
+    llama_with_biases,
+    mixture,
+    net,
+    tied_llama,
+)
+
+HAS_TOKENS = has_field(LoraConfig, "trainable_token_indices")
+
+
+def lora(targets: tuple[str, ...], **options: Any) -> LoraConfig:
+    """A LoRA of rank 2 with random weights, so that it changes the output."""
+    return LoraConfig(target_modules=list(targets), **{"r": 2, "init_lora_weights": False, **options})
+
+
+def _heads(*names: str) -> dict[str, Any]:
+    return {"modules_to_save": list(names)}
+
+
+CASES: dict[str, Case] = {
+    "linear": Case(llama, lambda: lora(("q_proj", "v_proj")), lambda: lora(("q_proj", "v_proj"))),
+    "other-targets": Case(llama, lambda: lora(("q_proj", "v_proj")), lambda: lora(("v_proj", "o_proj", "up_proj"))),
+    "dora": Case(llama, lambda: lora(("q_proj",), use_dora=True), lambda: lora(("q_proj", "k_proj"), use_dora=True)),
+    "dora-second": Case(llama, lambda: lora(("q_proj",)), lambda: lora(("q_proj",), use_dora=True)),
+    "rslora-bias": Case(
+        llama,
+        lambda: lora(("q_proj",), use_rslora=True),
+        lambda: lora(("q_proj",), lora_dropout=0.1),
+    ),
+    "embedding": Case(net, lambda: lora(("embed", "body.0")), lambda: lora(("embed", "body.2"))),
+    "conv": Case(net, lambda: lora(("conv",)), lambda: lora(("conv", "body.0"))),
+    "conv-dora": Case(net, lambda: lora(("conv",), use_dora=True), lambda: lora(("conv",), use_dora=True)),
+    "conv-3d": Case(convolutions, lambda: lora(("space",)), lambda: lora(("space", "head"))),
+    "heads": Case(
+        llama, lambda: lora(("q_proj",), **_heads("lm_head")), lambda: lora(("q_proj", "v_proj"), **_heads("lm_head"))
+    ),
+    "head-on-first": Case(
+        llama, lambda: lora(("q_proj",), **_heads("lm_head")), lambda: lora(("q_proj",)), ways=("peft", "inject")
+    ),
+    "head-on-second": Case(
+        llama, lambda: lora(("q_proj",)), lambda: lora(("q_proj",), **_heads("lm_head")), ways=("peft", "inject")
+    ),
+    "net-heads": Case(net, lambda: lora(("body.0",), **_heads("head")), lambda: lora(("body.2",), **_heads("head"))),
+    "tied-head": Case(
+        tied_llama, lambda: lora(("q_proj",), **_heads("lm_head")), lambda: lora(("q_proj",), **_heads("lm_head"))
+    ),
+    "tied": Case(tied_llama, lambda: lora(("q_proj",)), lambda: lora(("v_proj",))),
+}
+if HAS_TOKENS:
+    CASES |= {
+        "tokens": Case(
+            llama,
+            lambda: lora(("q_proj",), trainable_token_indices=[1, 2]),
+            lambda: lora(("q_proj",), trainable_token_indices=[3]),
+        ),
+        "tokens-on-second": Case(
+            llama, lambda: lora(("q_proj",)), lambda: lora(("q_proj",), trainable_token_indices=[1, 2])
+        ),
+        "tokens-on-first": Case(
+            llama, lambda: lora(("q_proj",), trainable_token_indices=[1, 2]), lambda: lora(("q_proj",))
+        ),
+        "tokens-and-head": Case(
+            llama,
+            lambda: lora(("q_proj",), trainable_token_indices=[1, 2], **_heads("lm_head")),
+            lambda: lora(("v_proj",), trainable_token_indices=[2, 3], **_heads("lm_head")),
+        ),
+        "tokens-tied": Case(
+            tied_llama,
+            lambda: lora(("q_proj",), trainable_token_indices=[1, 2]),
+            lambda: lora(("q_proj",), trainable_token_indices=[2, 5]),
+        ),
+    }
+
+
+Variant = tuple[str, str, Callable[[], torch.nn.Module], dict[str, Any], dict[str, Any]]
+
+
+def _variants() -> Iterator[Variant]:
+    """Name, field that it needs, base model, arguments of the first and of the second adapter."""
+    q, qo = {"targets": ("q_proj",)}, {"targets": ("q_proj", "o_proj")}
+    yield "bias-of-lora", "lora_bias", llama_with_biases, q | {"lora_bias": True}, qo | {"lora_bias": True}
+    yield "conv-1d", "", convolutions, {"targets": ("line",)}, {"targets": ("line", "head")}
+    invocation = {"alora_invocation_tokens": [1]}
+    yield "alora", "alora_invocation_tokens", llama, q, qo | invocation | {"task_type": "CAUSAL_LM"}
+    experts = {"targets": ()}
+    yield (
+        "target-parameters",
+        "target_parameters",
+        mixture,
+        experts | {"target_parameters": ["experts.up", "experts.down"]},
+        experts | {"target_parameters": ["experts.up", "experts.down"]},
+    )
+    if hasattr(peft, "BdLoraConfig"):
+        block = {"use_bdlora": peft.BdLoraConfig(target_modules_bd_b=["q_proj"], nblocks=2, match_strict=False)}
+        yield "bd-lora", "use_bdlora", llama, q | block, qo | block
+    if hasattr(peft, "VeloraConfig"):
+        groups = {"velora_config": peft.VeloraConfig(num_groups=2)}
+        yield "velora", "velora_config", llama, q | groups, qo | groups
+    tied = _heads("lm_head") | {"ensure_weight_tying": True}
+    yield "heads-kept-tied", "ensure_weight_tying", tied_llama, q | tied, qo | tied
+
+
+for _name, _needed, _build, _first, _second in _variants():
+    if not _needed or has_field(LoraConfig, _needed):
+        CASES[_name] = Case(
+            _build,
+            lambda options=_first: lora(**options),
+            lambda options=_second: lora(**options),
+            ways=("peft", "inject") if _name == "heads-kept-tied" else WAYS,  # the mixin activates what is not there
+        )
