@@ -72,6 +72,7 @@ def canonical(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
             hook_lists=hooks,
             adapters=each.adapters,
             adapter_state=each.adapter_state,
+            base=each.base,
             label=each.label,
             environment=each.environment,
             scope=each.scope,

@@ -15,7 +15,7 @@ from peftviz.core.codec import damaged
 from peftviz.errors import SnapshotFileError
 
 MAGIC = b"\x89PVS\r\n\x1a\n"  # as with PNG: shows at once when a transfer as text has changed line ends
-SCHEMA = 1
+SCHEMA = 2
 # Magic, schema, reserved, CRC-32 of all that follows, bytes of the header raw and packed, bytes of the block packed.
 PREFIX = struct.Struct("<8sHHIIII")
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from peftviz.core.codec import damaged
 from peftviz.core.container import canonical_json, parse_json
-from peftviz.core.rows import Adapter, AdapterState
+from peftviz.core.rows import Adapter, AdapterState, BaseModel
 from peftviz.core.tables import TensorSpec
 
 Kind = TypeVar("Kind")
@@ -27,6 +27,9 @@ class Fields:
             raise damaged("a JSON object is missing", where)
         self.where = where
         self._left = dict(value)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
 
     def take(self, name: str, kind: type[Kind]) -> Kind:
         """The value of a field that must be there and of that very type.
@@ -179,6 +182,25 @@ def read_adapter_state(value: Mapping[str, Any], where: str) -> AdapterState:
     )
     fields.done()
     return state
+
+
+def write_base(base: BaseModel) -> dict[str, Any]:
+    """What the base model says of itself as JSON."""
+    return {"config": dict(base.config), "attributes": list(base.attributes), "tied": list(base.tied)}
+
+
+def read_base(value: Mapping[str, Any], where: str) -> BaseModel:
+    """What `write_base` wrote."""
+    fields = Fields(value, f"{where}, base model")
+    base = BaseModel(
+        config=fields.mapping("config"),
+        attributes=tuple(fields.texts("attributes")),
+        tied=tuple(fields.texts("tied")),
+    )
+    if len(base.tied) not in (0, 2):
+        raise damaged("a tie has not two ends", fields.where)
+    fields.done()
+    return base
 
 
 def read_state(text: str, where: str) -> None:

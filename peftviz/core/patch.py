@@ -53,6 +53,7 @@ def patch(snapshot: Snapshot, diff: Diff) -> Snapshot:
         hook_lists=after.hook_lists,
         adapters=after.adapters,
         adapter_state=after.adapter_state,
+        base=after.base,
         label=after.label,
         environment=after.environment,
         scope=after.scope,

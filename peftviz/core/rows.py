@@ -137,6 +137,22 @@ class AdapterState:
 
 
 @dataclass(frozen=True)
+class BaseModel:
+    """What the model inside PEFT's handles says of itself.
+
+    Attributes:
+        config: Plain values of its config, the package version left out; empty when it has none.
+        attributes: Names of its instance attributes besides those that every module has, sorted.
+        tied: Paths, from the base model, of the input embeddings and of the output layer when its class and config say
+            that both have one weight; else empty.
+    """
+
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    attributes: tuple[str, ...] = ()
+    tied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Totals:
     """Sums over a snapshot; tensors in one storage are counted once.
 

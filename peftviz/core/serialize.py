@@ -16,11 +16,13 @@ from peftviz.core.header import (
     Fields,
     read_adapter,
     read_adapter_state,
+    read_base,
     read_hooks,
     read_spec,
     read_state,
     write_adapter,
     write_adapter_state,
+    write_base,
     write_spec,
 )
 from peftviz.core.preorder import record_depth
@@ -185,6 +187,7 @@ def _write(
                 "widths": widths,
                 "adapters": [write_adapter(adapter) for adapter in snapshot.adapters],
                 "adapter_state": write_adapter_state(snapshot.adapter_state),
+                "base": write_base(snapshot.base),
                 "label": snapshot.label,
                 "environment": environment,
                 "values": snapshot.values,
@@ -300,6 +303,7 @@ def _snapshot(
         tensors=TensorTable(**tables["tensors"], **tables["fingerprints"], **tables["storages"]),
         adapters=tuple(read_adapter(item, entry.where) for item in entry.items("adapters")),
         adapter_state=read_adapter_state(entry.mapping("adapter_state"), entry.where),
+        base=read_base(entry.mapping("base"), entry.where) if "base" in entry else None,  # since schema 2
         label=entry.text("label"),
         environment=entry.text_mapping("environment"),
         values=entry.text("values"),

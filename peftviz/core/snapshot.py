@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from peftviz.core.display import Displayed
-from peftviz.core.rows import Adapter, AdapterState, ModuleRow, TensorRow, Totals
+from peftviz.core.rows import Adapter, AdapterState, BaseModel, ModuleRow, TensorRow, Totals
 from peftviz.core.tables import (
     IntArray,
     ModuleFlag,
@@ -35,7 +35,7 @@ class Snapshot(Displayed):
     """The structure of a model at one moment. Immutable; holds no torch object and keeps none alive.
 
     Two snapshots are equal when a reader could see no difference: tree, tensors, sharing, adapters, values.
-    The label, the environment and the serial numbers of objects take no part.
+    The label, the environment, what the base model says of itself and the serial numbers of objects take no part.
 
     Attributes:
         modules: Column table of the modules, in preorder.
@@ -48,6 +48,7 @@ class Snapshot(Displayed):
         hook_lists: Registered hooks as JSON lists; entry 0 is `""`.
         adapters: The adapters that a config registry names, in its order.
         adapter_state: What the model says of its adapters as a whole.
+        base: What the model inside PEFT's handles says of itself: its config, its ties.
         label: What the reader calls this moment.
         environment: Versions of the packages and the time of capture.
         scope: Token of the process (or loaded file) within which `identity` columns can be compared.
@@ -67,6 +68,7 @@ class Snapshot(Displayed):
         hook_lists: tuple[str, ...] = ("",),
         adapters: tuple[Adapter, ...] = (),
         adapter_state: AdapterState | None = None,
+        base: BaseModel | None = None,
         label: str = "",
         environment: Mapping[str, str] | None = None,
         scope: object = None,
@@ -82,6 +84,7 @@ class Snapshot(Displayed):
         self.hook_lists = hook_lists
         self.adapters = adapters
         self.adapter_state = adapter_state or AdapterState()
+        self.base = base or BaseModel()
         self.label = label
         self.environment = MappingProxyType(dict(environment or {}))
         self.scope = scope

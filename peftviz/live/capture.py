@@ -15,6 +15,7 @@ from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import ModuleTable, TensorTable, compact
 from peftviz.errors import ModelError
 from peftviz.live.adapters import read_adapters
+from peftviz.live.base_model import read_base
 from peftviz.live.identity import REGISTRY
 from peftviz.live.module_state import qualified_name
 from peftviz.live.roles import assign_roles
@@ -87,6 +88,7 @@ def capture(model: torch.nn.Module, *, label: str = "", values: str = "sample") 
         hook_lists=tuple(recorded.hook_lists),
         label=label,
         environment=environment(),
+        base=read_base(model),
         scope=REGISTRY,
         values=values,
     )

@@ -23,6 +23,9 @@ MODULE_SLOTS = frozenset(vars(torch.nn.Module()))
 HOOK_SLOTS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """The hooks that run with the model; those of `state_dict` and `load_state_dict` are not recorded."""
 
+NON_PERSISTENT = "_non_persistent_buffers_set"
+"""Slot of every module: names of its buffers that are not saved. Names of no buffer any more are state."""
+
 NO_STATE = MODULE_SLOTS | CONSTRUCTION_ATTRIBUTES
 
 MAX_DEPTH = 6
@@ -47,6 +50,9 @@ class StateInterner:
         if not names:
             return 0
         values = [attributes[name] for name in names]
+        if (unsaved := attributes.get(NON_PERSISTENT)) and not attributes["_buffers"].keys() >= unsaved:
+            state = dict(zip(names, values, strict=True))
+            return self.texts[to_json({**state, NON_PERSISTENT: unsaved - attributes["_buffers"].keys()})]
         try:
             mark = (layout, scalars(attributes))
             last = self._last.get(mark)

@@ -174,4 +174,4 @@ def same_state(a: Snapshot, b: Snapshot) -> bool:
     same_objects = np.array_equal(a.modules.identity, b.modules.identity) and np.array_equal(
         a.tensors.identity, b.tensors.identity
     )
-    return same_objects and a == b
+    return same_objects and a == b and a.base == b.base

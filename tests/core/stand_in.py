@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from peftviz.core.rows import Adapter, AdapterState
+from peftviz.core.rows import Adapter, AdapterState, BaseModel
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import ModuleFlag, ModuleTable, Role, TensorFlag, TensorSpec, TensorTable, compact
 
@@ -80,6 +80,7 @@ class Model:
     next_serial: int = 1
     adapters: tuple[Adapter, ...] = ()
     adapter_state: AdapterState = field(default_factory=AdapterState)
+    base: BaseModel = field(default_factory=BaseModel)
     values: str = "sample"
     label: str = ""
     environment: dict[str, str] = field(default_factory=dict)
@@ -215,6 +216,7 @@ def _snapshot(model: Model) -> Snapshot:
         hook_lists=tuple(hooks),
         adapters=model.adapters,
         adapter_state=model.adapter_state,
+        base=model.base,
         label=model.label,
         environment=model.environment,
         scope=model.scope,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
-from peftviz.core.rows import Adapter, AdapterState
+from peftviz.core.rows import Adapter, AdapterState, BaseModel
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import Role
 from tests.core.stand_in import ITEMSIZE, PARAMETER, Model, Node, Slot, Storage, Tensor
@@ -72,6 +72,13 @@ adapter_states = st.builds(
     registries=st.lists(st.tuples(names, st.lists(adapter_names, max_size=2).map(tuple)), max_size=2).map(tuple),
 )
 
+bases = st.builds(
+    BaseModel,
+    config=st.dictionaries(st.text(max_size=4), json_values, max_size=2),
+    attributes=st.lists(names, max_size=2).map(tuple),
+    tied=st.just(()) | st.tuples(names, names),
+)
+
 
 # Parts ------------------------------------------------------------------------------------------------------------
 
@@ -132,6 +139,7 @@ def models(draw: st.DrawFn, *, most: int = 8) -> Model:
         draw(st.sampled_from((_add, _add, _add, _share)))(draw, model)
     model.adapters = tuple(draw(st.lists(adapters, max_size=2, unique_by=lambda adapter: adapter.name)))
     model.adapter_state = draw(adapter_states)
+    model.base = draw(bases)
     model.values = draw(st.sampled_from(("off", "sample", "full")))
     model.label = draw(labels)
     model.environment = {"python": "3.11", "time": draw(st.sampled_from(("2020", "2021")))}

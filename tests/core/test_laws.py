@@ -198,6 +198,7 @@ def test_what_is_loaded_is_what_was_saved(folder: Path, snapshot: Snapshot) -> N
     assert snapshot == loaded
     assert (snapshot.label, snapshot.values) == (loaded.label, loaded.values)
     assert dict(loaded.environment) == {"python": "3.11"}
+    assert loaded.base == snapshot.base
     assert loaded.scope is not snapshot.scope
     assert not diff(snapshot, loaded)
     assert path.read_bytes() == save(loaded, folder / "b").read_bytes()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from peftviz.core import container
 from peftviz.core.codec import Coding, decode_columns, encode_columns
-from peftviz.core.rows import Adapter
+from peftviz.core.rows import Adapter, BaseModel
 from peftviz.core.serialize import load, load_many, save, save_many
 from peftviz.core.tables import ModuleTable
 from peftviz.core.wellformed import problem
@@ -232,8 +232,15 @@ def test_a_newer_schema_says_so(folder: Path) -> None:
     (folder / "newer").write_bytes(bytes(data[:12]))
     with pytest.raises(SnapshotFileError) as caught:
         load(folder / "newer")
-    assert "schema 2; this version of peftviz reads up to 1" in caught.value.what
+    assert "schema 3; this version of peftviz reads up to 2" in caught.value.what
     assert "Update peftviz" in caught.value.hint
+
+
+def test_the_first_schema_which_knew_nothing_of_the_base_is_read(folder: Path) -> None:
+    data = bytearray(resealed(content(folder), lambda header: header["snapshots"][0].pop("base")))
+    data[8] = 1
+    (folder / "first").write_bytes(bytes(data))
+    assert load(folder / "first").base == BaseModel()
 
 
 def test_changed_line_ends_are_named(folder: Path) -> None:

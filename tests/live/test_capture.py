@@ -9,12 +9,14 @@ import weakref
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, VeraConfig, get_peft_model
 from torch import nn
 
 from peftviz import PeftvizError, capture, diff
+from peftviz.core.rows import BaseModel
 from peftviz.core.tables import Role
 from peftviz.live.identity import IdentityRegistry
+from tests.live import audited
 
 
 class Shared(nn.Module):
@@ -288,3 +290,27 @@ def test_what_is_no_model_is_refused(thing):
     assert isinstance(caught.value, TypeError)
     assert caught.value.where
     assert caught.value.hint
+
+
+def test_the_base_says_what_it_ties_and_how_it_is_set_up() -> None:
+    plain = audited.base(tie=True)
+    before = capture(plain).base
+    assert before.tied == ("model.embed_tokens", "lm_head")
+    assert before.config["tie_word_embeddings"] is True
+    assert "transformers_version" not in before.config
+    with audited.peft_warns():
+        model = get_peft_model(plain, audited.lora(modules_to_save=["lm_head"]))
+    assert capture(model).base.tied == before.tied, "paths count from the base model"
+    assert capture(audited.base()).base.tied == ()
+    assert capture(nn.Linear(2, 2)).base == BaseModel(attributes=("in_features", "out_features"))
+
+
+def test_only_names_of_buffers_that_are_gone_are_state() -> None:
+    with audited.peft_warns():
+        model = get_peft_model(audited.base(), VeraConfig(r=2, target_modules=["q_proj"], save_projection=False))
+    slot = "_non_persistent_buffers_set"
+    assert not any(slot in text for text in capture(model).states)
+    del model.base_model.vera_A["default"]
+    named = [row for row in capture(model).find("*") if slot in getattr(row, "state", {})]
+    assert {row.name for row in named} == {"vera_A"}, "its layers hold the same object"
+    assert capture(model).module("base_model.vera_A").state[slot] == ["default"]

@@ -13,7 +13,7 @@ from peftviz.core.rules.columns import distinct
 from peftviz.core.rules.entries import short_name
 from peftviz.core.rules.facts import Facts, alike
 from peftviz.core.rules.rule import Rule
-from peftviz.core.rules.states import MERGED, StateFacts
+from peftviz.core.rules.states import MERGED, NON_PERSISTENT, StateFacts
 from peftviz.core.tables import IntArray, Role
 
 SHOWN_PATHS = 8
@@ -200,12 +200,13 @@ def _gone_names(facts: Facts, scope: int, states: Iterable[StateFacts]) -> froze
     """Names that were adapters once, as far as some registries do not list them.
 
     They key containers, or were registered at the baseline, or key a dictionary of attributes beside an adapter that
-    is there. Where no adapter is left: they key two dictionaries of one module.
+    is there, or name a buffer that is not. Where no adapter is left: they key two dictionaries of one module.
     """
     known = facts.known_names(scope)
     codes = np.unique(facts.entries.adapter[facts.unknown])
     gone = {facts.snapshot.adapter_names[code] for code in codes.tolist()} | facts.once_known
     for state in states:
+        gone.update(name for attribute, names in state.strings if attribute == NON_PERSISTENT for name in names)
         if known:
             gone.update(key for _, keys in state.keyed if not known.isdisjoint(keys) for key in keys)
         else:

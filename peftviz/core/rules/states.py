@@ -11,6 +11,8 @@ ACTIVE_OF_LAYER = "_active_adapter"
 ACTIVE_OF_HANDLE = "active_adapter"
 DISABLED = "_disable_adapters"
 MERGED = "merged_adapters"
+NON_PERSISTENT = "_non_persistent_buffers_set"
+"""Names of buffers that are not saved; a state lists those of which there is no buffer any more."""
 REGISTRIES = frozenset({"peft_config", "_peft_config"})
 
 
