@@ -1,11 +1,39 @@
-/** The list of findings: a click selects the row. */
+/** The tab with the list of findings: a click selects the row. */
 
+import type { Desk, Tab } from "./desk.ts";
 import { element } from "./dom.ts";
 import { visible } from "./format.ts";
 import { say, severity } from "./messages.ts";
+import { redRow } from "./model.ts";
 import type { Finding } from "./wire.ts";
 
-export function findingsList(findings: readonly Finding[], select: (finding: Finding) => void): HTMLElement {
+export class Findings implements Tab {
+  readonly id = "findings";
+  readonly #desk: Desk;
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+  }
+
+  badge(): Node | null {
+    const { findings } = this.#desk.model.table;
+    if (!findings.length) return null;
+    const red = findings.some((finding) => finding.severity !== "info");
+    return element("strong", { class: red ? "red" : "" }, ` ${findings.length}`);
+  }
+
+  open(panel: HTMLElement): void {
+    const { table } = this.#desk.model;
+    panel.replaceChildren(
+      findingsList(table.findings, (finding) => {
+        const row = redRow(table, finding);
+        if (row >= 0) this.#desk.reveal(row, true);
+      }),
+    );
+  }
+}
+
+function findingsList(findings: readonly Finding[], select: (finding: Finding) => void): HTMLElement {
   if (!findings.length) return element("p", { class: "nothing good" }, `✓ ${say("noFindings")}`);
   const list = element("ul", { class: "findings", "aria-label": say("tab.findings") });
   for (const finding of findings) {

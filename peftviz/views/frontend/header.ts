@@ -1,13 +1,14 @@
 /** The summary line: what this is, how it changed, and whether something is left over. */
 
+import type { Desk } from "./desk.ts";
 import { button, element } from "./dom.ts";
 import { formatBytes, formatCount, formatDelta, formatPair, visible } from "./format.ts";
-import type { View } from "./kernel.ts";
 import { say } from "./messages.ts";
-import type { Table } from "./wire.ts";
 
-export function fillHeader(header: HTMLElement, { summary, findings }: Table, view: View, steps: number, device: string, showFindings: () => void): void {
-  const where = steps ? (view.index ? say("stepOf", { index: view.index, last: steps - 1 }) : say("stepBaseline")) : visible(view.title);
+export function fillHeader(header: HTMLElement, { model, view, steps }: Desk, showFindings: () => void): void {
+  const { summary, findings } = model.table;
+  const device = model.soleDevice;
+  const where = steps.length ? (view.index ? say("stepOf", { index: view.index, last: steps.length - 1 }) : say("stepBaseline")) : visible(view.title);
   const subtitle = [visible(summary.subtitle), where].filter(Boolean).join(" · ");
   const facts = element("dl", {});
   for (const key of ["modules", "parameters", "trainable", "bytes"] as const) {

@@ -1,8 +1,8 @@
 /** The one ES module: `render` for anywidget, and the start of an exported page. */
 
-import { App, type Outside } from "./app.ts";
-import type { Outcome, PlanDialog, Task } from "./dialog.ts";
-import { type Failure, type HostModel, Kernel, type Plan, type StepEntry, type View } from "./kernel.ts";
+import { App } from "./app.ts";
+import type { Outside } from "./desk.ts";
+import { type Answer, type HostModel, Kernel, type StepEntry, type View } from "./kernel.ts";
 import { type Catalogs, say, speak } from "./messages.ts";
 import { mount } from "./mount.ts";
 import { startPage } from "./page.ts";
@@ -12,17 +12,16 @@ const REMEMBERED = 12;
 
 function render({ model, el }: { model: HostModel; el: HTMLElement }): () => void {
   const kernel = new Kernel(model);
-  const noKernel = (): Failure => ({ what: say("noKernel"), where: "", hint: say("noKernelHint") });
-  const can = (model.get("_offers") ?? []) as string[];
   const states = new Map<string, Table>();
   let turn = 0;
 
   const steps = (): StepEntry[] => (model.get("_steps") ?? []) as StepEntry[];
+  const ask = (request: Record<string, unknown>): Promise<Answer> =>
+    kernel.ask(request, { what: say("noKernel"), where: "", hint: say("noKernelHint") });
   const outside: Outside = {
+    offers: (model.get("_offers") ?? []) as string[],
     jump: (index, base) => void jump(index, base),
-    remove: can.includes("delete") && can.includes("plan") ? (dialog, adapter) => act(dialog, say("planFor", { adapter }), say("apply"), { do: "delete", adapter }) : undefined,
-    repair: can.includes("repair") ? (dialog) => act(dialog, say("planRepair"), say("applyRepair"), { do: "repair" }) : undefined,
-    capture: can.includes("capture") ? () => void kernel.ask({ ask: "capture" }, noKernel()).catch((error) => app.fail(error)) : undefined,
+    ask,
   };
   let [app, unmount] = start();
 
@@ -38,16 +37,6 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
     void current();
   }
 
-  function act(dialog: PlanDialog, title: string, confirm: string, what: Record<string, unknown>): void {
-    const task: Task = {
-      title,
-      confirm,
-      plan: async () => (await kernel.ask({ ask: "plan", ...what }, noKernel())).content as unknown as Plan,
-      apply: async (token) => (await kernel.ask({ ask: "apply", token }, noKernel())).content as unknown as Outcome,
-    };
-    void dialog.run(task);
-  }
-
   async function jump(index: number, base: number): Promise<void> {
     const mine = ++turn;
     const key = `${index} ${base}`;
@@ -55,7 +44,7 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
       let table = states.get(key);
       let view: View = { index, base, title: steps()[index]?.label ?? "", lines: [] };
       if (!table) {
-        const { content, buffers } = await kernel.ask({ ask: "state", index, base }, noKernel());
+        const { content, buffers } = await ask({ ask: "state", index, base });
         view = content.view as View;
         table = await read(buffers[0]);
         remember(key, table);

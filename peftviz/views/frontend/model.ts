@@ -1,6 +1,6 @@
 /** What is open, filtered, folded and sorted: pure state over the columns, no DOM and no object a row. */
 
-import type { Column, Table } from "./wire.ts";
+import type { Column, Finding, Table } from "./wire.ts";
 
 export const MODULE = 0;
 export const SAME = 0;
@@ -27,6 +27,8 @@ export class TreeModel {
   readonly parent: Int32Array;
   /** For each row, the row after its last descendant. */
   readonly end: Int32Array;
+  /** The device, when all rows have the same one and it needs no column; else empty. */
+  readonly soleDevice: string;
   /** Number of members of the run that the row leads, 0 for others. */
   readonly runOf: Uint32Array;
   readonly hasChanges: boolean;
@@ -49,6 +51,7 @@ export class TreeModel {
     this.table = table;
     const { depth, kind, status, type_before, type_after } = table.columns;
     const count = table.rows;
+    this.soleDevice = soleDevice(table);
     this.parent = parents(depth);
     this.end = ends(this.parent);
     this.#open = new Uint8Array(count);
@@ -381,8 +384,12 @@ export function ends(parent: Int32Array): Int32Array {
   return end;
 }
 
-/** The device, when all rows have the same one; else empty. */
-export function soleDevice({ columns, strings, rows }: Table): string {
+/** Of a finding's rows the first that is red: its own row may be a container. */
+export function redRow(table: Table, finding: Finding): number {
+  return finding.rows.find((row) => table.columns.status[row] >= LEFTOVER) ?? finding.row;
+}
+
+function soleDevice({ columns, strings, rows }: Table): string {
   let sole = 0;
   for (const codes of [columns.device_before, columns.device_after]) {
     for (let row = 0; row < rows; row++) {

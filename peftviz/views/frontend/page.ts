@@ -21,7 +21,7 @@ export async function startPage(): Promise<void> {
   const page = JSON.parse(document.getElementById("peftviz-steps")!.textContent!) as Page;
   place.replaceChildren();
   speak(page.texts);
-  const app: App = new App({ jump: (index, base) => void open(page.views.findIndex((view) => view.index === index && (view.base === base || index === 0)), index) });
+  const app: App = new App({ offers: [], jump: (index, base) => void open(page.views.findIndex((view) => view.index === index && (view.base === base || index === 0)), index) });
   mount(place, app, page.style, true);
   await open(page.start, 0);
 

@@ -1,5 +1,6 @@
-/** The memory tab: small tables of who holds how much, before and after. */
+/** The tab of memory: small tables of who holds how much, before and after. */
 
+import type { Desk, Tab } from "./desk.ts";
 import { element } from "./dom.ts";
 import { formatBytes, formatDelta, visible } from "./format.ts";
 import { say } from "./messages.ts";
@@ -8,7 +9,20 @@ import type { ColumnName, Table } from "./wire.ts";
 
 type Line = [name: string, before: number, after: number, red: boolean];
 
-export function memoryTables(table: Table): HTMLElement {
+export class Memory implements Tab {
+  readonly id = "memory";
+  readonly #desk: Desk;
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+  }
+
+  open(panel: HTMLElement): void {
+    panel.replaceChildren(memoryTables(this.#desk.model.table));
+  }
+}
+
+function memoryTables(table: Table): HTMLElement {
   const parts = table.roles.map(([label, , , before, after, red]): Line => [label, before, after, red]);
   return element(
     "div", { class: "tables" },

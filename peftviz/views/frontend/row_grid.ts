@@ -1,0 +1,109 @@
+/** A grid over rows of the view table: its columns are as wide as their texts, and those without room are left out. */
+
+import type { Desk } from "./desk.ts";
+import { Grid, type GridColumn } from "./grid.ts";
+import { Layout } from "./layout.ts";
+
+const SCROLLBAR = 16;
+
+/** What such a grid shows. Places count the shown rows from 0. */
+export interface RowSource {
+  label: string;
+  role: "treegrid" | "grid";
+  /** The columns wanted, without widths. */
+  all: readonly GridColumn[];
+  /** Which widths belong together: they only grow while one state is on show. */
+  layout: string;
+  count(): number;
+  /** What stands in a cell, to measure it; of names the number of characters. */
+  text(key: string, place: number): string | number;
+  fill(columns: readonly GridColumn[], row: HTMLElement, cells: readonly HTMLElement[], place: number): void;
+  key(event: KeyboardEvent, place: number): boolean;
+  select(place: number): void;
+  toggle?(place: number): void;
+  sort?(key: string): void;
+  /** Key of the column that the rows are sorted by, and whether downwards. */
+  sorted?(): readonly [key: string, down: boolean];
+  empty(): string;
+  placeOf(row: number): number;
+}
+
+export class RowGrid {
+  readonly #desk: Desk;
+  #grid: Grid | null = null;
+  #panel: HTMLElement | null = null;
+  #source: RowSource | null = null;
+  #columns: readonly GridColumn[] = [];
+  #layouts = new Map<string, Layout>();
+  /** The state that the widths are of. */
+  #table: unknown = null;
+
+  constructor(desk: Desk) {
+    this.#desk = desk;
+  }
+
+  open(panel: HTMLElement, source: RowSource): void {
+    this.#panel = panel;
+    this.#source = source;
+    const { table } = this.#desk.model;
+    if (table !== this.#table) {
+      this.#table = table;
+      this.#layouts.clear();
+    }
+    this.#layOut(source);
+    this.#show(source);
+    if (!panel.contains(this.#grid!.root)) panel.replaceChildren(this.#grid!.root);
+    this.select(this.#desk.selected);
+  }
+
+  refresh(): void {
+    this.resize();
+    this.#grid?.refresh();
+    this.select(this.#desk.selected);
+  }
+
+  /** Gives the columns other widths; when others fit than before, the rows are made anew. */
+  resize(): void {
+    const source = this.#source;
+    if (!source) return;
+    const keys = (): string => this.#columns.map(({ key }) => key).join();
+    const before = keys();
+    this.#layOut(source);
+    if (keys() !== before) return this.#show(source);
+    this.#grid?.setTracks(this.#columns);
+    this.#showSort(source);
+  }
+
+  select(row: number): void {
+    this.#grid?.select(row < 0 ? -1 : (this.#source?.placeOf(row) ?? -1));
+  }
+
+  go(place: number, focus: boolean): void {
+    this.#grid?.go(place, focus);
+  }
+
+  destroy(): void {
+    this.#grid?.destroy();
+  }
+
+  #show(source: RowSource): void {
+    const columns = this.#columns;
+    const shown = { ...source, columns, fill: source.fill.bind(source, columns) };
+    if (this.#grid) this.#grid.setSource(shown);
+    else this.#grid = new Grid(shown);
+    this.#showSort(source);
+  }
+
+  #showSort(source: RowSource): void {
+    const [key, down] = source.sorted?.() ?? ["", false];
+    this.#grid?.showSort(key, down);
+  }
+
+  #layOut(source: RowSource): void {
+    let layout = this.#layouts.get(source.layout);
+    if (!layout) this.#layouts.set(source.layout, (layout = new Layout(this.#panel!)));
+    const all = source.all.filter(({ key }) => !this.#desk.model.soleDevice || !key.startsWith("device"));
+    layout.measure(all, source.count(), (key, place) => source.text(key, place));
+    this.#columns = layout.fit(all, this.#panel!.clientWidth - SCROLLBAR);
+  }
+}
