@@ -1,16 +1,18 @@
 /** The inspector: holds the parts together. Nothing here asks the kernel for what the browser can do. */
 
 import { type Actions, actionsOf } from "./actions.ts";
+import { Breadcrumbs } from "./breadcrumbs.ts";
 import type { Desk, MakeTab, Outside, TabId } from "./desk.ts";
 import { detailsOf } from "./details.ts";
 import { PlanDialog, failureBox, failureOf } from "./dialog.ts";
 import { element } from "./dom.ts";
 import { Findings } from "./findings.ts";
 import { fillHeader } from "./header.ts";
+import { type Command, commandOf } from "./keyboard.ts";
 import type { Failure, StepEntry, View } from "./kernel.ts";
 import { memoryBars } from "./memory.ts";
 import { say } from "./messages.ts";
-import { TreeModel, redRow } from "./model.ts";
+import { TreeModel } from "./model.ts";
 import { Parameters } from "./parameters.ts";
 import { Structure } from "./structure.ts";
 import { Memory } from "./tables.ts";
@@ -35,6 +37,7 @@ export class App implements Desk {
   readonly #tabs: Tabs;
   readonly #toolbar: Toolbar;
   readonly #actions: Actions;
+  readonly #crumbs = new Breadcrumbs(this);
   #model: TreeModel | null = null;
   #width = 0;
   readonly #observer = new ResizeObserver(() => this.#resized());
@@ -49,7 +52,7 @@ export class App implements Desk {
     this.#structure = new Structure(this);
     this.#tabs = new Tabs([this.#structure, ...FURTHER_TABS.map((make) => make(this))], () => this.#update());
     const steering = {
-      step: (direction: 1 | -1) => this.#step(direction),
+      step: (direction: 1 | -1) => this.#toChange(direction),
       setSplit: (on: boolean) => {
         this.#structure.split = on;
         this.#tabs.open("structure");
@@ -57,7 +60,7 @@ export class App implements Desk {
       enterRows: () => this.#tabs.front.enter?.(),
     };
     this.#toolbar = new Toolbar(this, steering, this.#actions.buttons);
-    const main = element("div", { class: "main" }, this.#tabs.bar, this.#toolbar.root, this.#tabs.panel);
+    const main = element("div", { class: "main" }, this.#tabs.bar, this.#toolbar.root, this.#tabs.panel, this.#crumbs.root);
     this.root = element(
       "div", { class: "peftviz", role: "region", "aria-label": say("inspector") },
       this.#header, this.#notice, element("div", { class: "middle" }, this.#timeline.root, main, this.#details), this.#foot, this.dialog.root,
@@ -85,8 +88,8 @@ export class App implements Desk {
     this.#timeline.show(steps, view);
     this.#foot.replaceChildren(memoryBars(table, view.title));
     this.#tabs.open(this.#tabs.front.id);
-    const worst = ["error", "warning"].map((word) => table.findings.find((item) => item.severity === word && item.row >= 0)).find(Boolean);
-    if (worst) this.reveal(redRow(table, worst), false);
+    const worst = model.worstRow();
+    if (worst >= 0) this.reveal(worst, false);
     else this.#showDetails();
   }
 
@@ -140,7 +143,7 @@ export class App implements Desk {
     if (this.#model) this.#tabs.front.resize?.();
   }
 
-  #step(direction: 1 | -1): void {
+  #toChange(direction: 1 | -1): void {
     const model = this.#model!;
     if (this.#tabs.front !== this.#structure) this.#tabs.open("structure");
     const from = this.selected >= 0 ? this.selected : direction > 0 ? 0 : model.rows;
@@ -148,22 +151,51 @@ export class App implements Desk {
     if (row >= 0) this.reveal(row, true);
   }
 
+  #toFinding(direction: 1 | -1): void {
+    const row = this.#model!.findingFrom(this.selected, direction);
+    if (row < 0) return;
+    if (this.#tabs.front !== this.#structure) this.#tabs.open("structure");
+    this.reveal(row, true);
+  }
+
   #showDetails(): void {
-    const deeds = { ...this.#actions, select: (other: number) => this.reveal(other, true) };
-    this.#details.replaceChildren(...detailsOf(this.#model!, Math.max(0, this.selected), deeds));
+    const row = Math.max(0, this.selected);
+    const deeds = {
+      ...this.#actions,
+      select: (other: number) => this.reveal(other, true),
+      jump: (step: number) => this.outside.jump(step, step - 1),
+    };
+    this.#details.replaceChildren(...detailsOf(this.#model!, row, this.steps, deeds));
     this.#details.scrollTop = 0;
+    this.#crumbs.show(row);
   }
 
   #key(event: KeyboardEvent): void {
-    const target = event.target as HTMLElement;
     event.stopPropagation(); // the notebook has shortcuts of its own
-    if (target.matches("input, select, textarea") || this.dialog.root.open || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "?") this.dialog.help();
-    else if (event.key === "/") this.#toolbar.focusFilter();
-    else if (event.key === "n") this.#step(1);
-    else if (event.key === "p") this.#step(-1);
-    else return;
+    const command = this.#model && !this.dialog.root.open ? commandOf(event) : undefined;
+    if (!command) return;
+    this.#commands[command]();
     event.preventDefault();
+  }
+
+  readonly #commands: Readonly<Record<Command, () => void>> = {
+    nextChange: () => this.#toChange(1),
+    previousChange: () => this.#toChange(-1),
+    nextFinding: () => this.#toFinding(1),
+    previousFinding: () => this.#toFinding(-1),
+    nextStep: () => this.#timeline.step(1),
+    previousStep: () => this.#timeline.step(-1),
+    copyPath: () => this.#press(".ways > :first-child"),
+    copyPython: () => this.#press(".ways > :last-child"),
+    onlyChanges: () => this.#toolbar.toggle("onlyChanges"),
+    fold: () => this.#toolbar.toggle("fold"),
+    sideBySide: () => this.#toolbar.toggle("sideBySide"),
+    filter: () => this.#toolbar.focusFilter(),
+    help: () => this.dialog.help(),
+  };
+
+  #press(selector: string): void {
+    this.#details.querySelector<HTMLElement>(selector)?.click();
   }
 }
 

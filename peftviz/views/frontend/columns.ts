@@ -139,6 +139,17 @@ export function both(model: TreeModel, key: string, at: number): string {
   return exists === 3 ? (old === now ? now : formatPair(old, now)) : exists & 2 ? now : old;
 }
 
+/** A value before and after, empty where the row is not there on that side. */
+export function sides(model: TreeModel, key: string, at: number): [before: string, after: string] {
+  const one = (when: "before" | "after"): string => {
+    const { columns } = model.table;
+    if (key === "elements") return columns.exists[at] & (when === "before" ? 1 : 2) ? formatCount(columns[`numel_${when}`][at]) : "";
+    const text = side1(model, key === "memory" ? "bytes" : key, when, at);
+    return key === "trainable" ? text.replace("✓", say("trainable.yes")) : text;
+  };
+  return [one("before"), one("after")];
+}
+
 function side1(model: TreeModel, key: string, when: string, at: number): string {
   const { columns, strings } = model.table;
   if (!(columns.exists[at] & (when === "before" ? 1 : 2))) return "";
@@ -153,9 +164,7 @@ function spoken(model: TreeModel, key: string, at: number, text: string): string
   return text.includes(ARROW) ? text.replaceAll("✓", say("trainable.yes")) : trainableSpoken(code) || text || say("noParameters");
 }
 
-/** `module`, `parameter` or `buffer`, and its class. */
+/** `module`, `parameter` or `buffer`. */
 export function kindOf(model: TreeModel, at: number): string {
-  const type = both(model, "type", at);
-  const dtype = both(model, "dtype", at);
-  return [say(`kind.${KINDS[model.table.columns.kind[at]]}`), type, dtype].filter(Boolean).join(" · ");
+  return say(`kind.${KINDS[model.table.columns.kind[at]]}`);
 }

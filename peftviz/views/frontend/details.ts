@@ -1,32 +1,55 @@
 /** The panel of one row: what it is, what is the matter, what to do about it. */
 
-import { both, kindOf } from "./columns.ts";
+import { adaptersHere } from "./adapters_here.ts";
+import { badge, kindOf, sides } from "./columns.ts";
 import { button, element } from "./dom.ts";
-import { formatBytes, formatCount, formatPair, visible } from "./format.ts";
+import { visible } from "./format.ts";
+import type { StepEntry } from "./kernel.ts";
 import { ROLES, say, severity } from "./messages.ts";
 import { LEFTOVER, type TreeModel } from "./model.ts";
+import { pythonPath } from "./python_path.ts";
+import { briefly, named } from "./values.ts";
 import type { Finding } from "./wire.ts";
 
 const MAX_LISTED = 60;
+const SIDES = ["type", "shape", "dtype", "device", "trainable", "elements", "memory"] as const;
+/** How long a button says that the text was copied, in milliseconds. */
+const COPIED = 1600;
 
 /** What the buttons of the panel do; a missing one has no button. */
 export interface Deeds {
   remove?(adapter: string): void;
   repair?(): void;
   select(row: number): void;
+  /** Shows the state after a step. */
+  jump(step: number): void;
 }
 
-export function detailsOf(model: TreeModel, row: number, deeds: Deeds): Node[] {
+export function detailsOf(model: TreeModel, row: number, steps: readonly StepEntry[], deeds: Deeds): Node[] {
   const about = model.table.findings.filter((finding) => finding.row === row || finding.rows.includes(row));
-  const nodes: Node[] = [];
-  for (const finding of about) nodes.push(...findingNodes(finding, row, deeds));
+  const nodes: Node[] = about.flatMap((finding) => findingNodes(finding, row, deeds));
   if (!about.length) nodes.push(element("h2", {}, say("details")));
   // What can be done stands right below what is the matter.
   if (about.length) nodes.push(buttons(model, row, about, deeds), facts(model, row, about));
   else nodes.push(facts(model, row, about), buttons(model, row, about, deeds));
-  for (const finding of about) nodes.push(...evidenceOf(finding));
-  nodes.push(...changes(model, row), ...extras(model, row));
+  for (const finding of about) nodes.push(...evidenceOf(finding, steps, deeds));
+  nodes.push(...bothSides(model, row), ...changes(model, row));
+  const adapters = adaptersHere(model, row);
+  if (adapters) nodes.push(adapters);
+  nodes.push(...extras(model, row, deeds));
   return nodes;
+}
+
+/** Puts a text into the clipboard, or, where that is not allowed, where it can be copied by hand. */
+export async function copy(text: string, from: HTMLElement): Promise<void> {
+  const label = from.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+    from.textContent = `✓ ${say("copied")}`;
+    setTimeout(() => (from.textContent = label), COPIED);
+  } catch {
+    from.replaceWith(element("code", { class: "bycopy" }, visible(text, 1000)));
+  }
 }
 
 function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
@@ -47,73 +70,97 @@ function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
   return nodes;
 }
 
-function evidenceOf(finding: Finding): Node[] {
-  const entries = Object.entries(finding.evidence).map(([key, value]) => [key.replaceAll("_", " "), short(value)] as const);
+function evidenceOf(finding: Finding, steps: readonly StepEntry[], deeds: Deeds): Node[] {
+  const entries = Object.entries(finding.evidence).map(([key, value]): Entry => {
+    const known = key === "steps" && Array.isArray(value) ? value.map((item) => stepLink(item, steps, deeds)) : null;
+    return [key.replaceAll("_", " "), known ? element("span", {}, ...known) : named(key, value)];
+  });
+  if (finding.upstream?.length) entries.push([say("upstream"), element("span", {}, ...finding.upstream.map(upstreamLink))]);
   return entries.length ? [fold(`${say("evidence")} · ${finding.rule}`, list(entries), true)] : [];
+}
+
+function upstreamLink([name, address]: readonly [string, string]): HTMLElement {
+  const link = element("a", { class: "upstream" }, `${visible(name)} `);
+  if (address.startsWith("https://")) link.href = address;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  return link;
+}
+
+/** A step that the evidence names: a way to it, where the timeline on show has it. */
+function stepLink(item: unknown, steps: readonly StepEntry[], deeds: Deeds): Node {
+  const { step, label } = (typeof item === "object" && item ? item : {}) as { step?: unknown; label?: unknown };
+  const text = `${typeof step === "number" ? `${step} · ` : ""}${briefly(label ?? item, 80)} `;
+  return typeof step === "number" && step > 0 && step < steps.length ? button(text, "link", () => deeds.jump(step)) : element("span", {}, text);
 }
 
 function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLElement {
   const { columns, strings, summary } = model.table;
-  const exists = columns.exists[row];
-  const pair = (old: string, now: string): string => (exists === 3 ? formatPair(old, now) : exists & 2 ? now : old);
   const adapter = strings[columns.adapter[row]] || about.find((finding) => finding.adapter)?.adapter || "";
-  const entries: [string, string][] = [[say("path"), visible(model.path(row), 1000) || say("model")]];
-  if (columns.was[row]) entries.push([say("oldPath"), visible(strings[columns.was[row]], 1000)]);
+  const path = model.path(row);
+  const entries: Entry[] = [
+    [say("path"), element("span", {}, element("code", {}, visible(path, 1000) || say("model")), " ", ways(model, row))],
+    [say("change"), badge(columns.status[row])],
+  ];
+  if (columns.was[row]) entries.push([say("oldPath"), element("code", {}, visible(strings[columns.was[row]], 1000))]);
   entries.push([say("kind"), kindOf(model, row)]);
-  for (const key of ["shape", "device", "trainable"] as const) {
-    const text = both(model, key, row);
-    if (text) entries.push([say(key), text.replaceAll("✓", say("yes"))]);
-  }
-  const bytes = pair(formatBytes(columns.bytes_before[row]), formatBytes(columns.bytes_after[row]));
-  const numel = pair(formatCount(columns.numel_before[row]), formatCount(columns.numel_after[row]));
-  entries.push([say("holds"), say("holdsParameters", { bytes, count: numel })]);
   entries.push([say("role"), say(`role.${ROLES[columns.role[row]]}`)]);
   if (adapter) {
     entries.push([say("adapter"), visible(adapter)]);
     entries.push([say("inConfig"), summary.adapters[1].includes(adapter) ? say("yes") : say("noConfig", { adapter: visible(adapter) })]);
   }
   if (columns.note[row]) entries.push([say("note"), visible(strings[columns.note[row]])]);
-  const made = list(entries);
-  made.children[1].append(" ", copyButton(model.path(row)));
-  return made;
+  return list(entries);
 }
 
-function copyButton(path: string): HTMLElement {
-  const copy = button(say("copyPath"), "link", () => {
-    void copyText(path, copy).then((done) => {
-      if (done) copy.textContent = say("copied");
-    });
-  });
-  return copy;
+/** Buttons that copy the path, and the line of Python that leads there. */
+function ways(model: TreeModel, row: number): HTMLElement {
+  const path = button(say("copyPath"), "link", () => void copy(model.path(row), path));
+  const python = pythonPath(model, row);
+  const line = button(say("copyPython"), "link", () => void copy(python, line));
+  line.title = visible(python, 1000);
+  for (const item of [path, line]) item.ariaLive = "polite";
+  return element("span", { class: "ways" }, path, line);
 }
 
 function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds: Deeds): HTMLElement {
   const { columns, strings, summary } = model.table;
   const bar = element("div", { class: "deeds" });
-  const named = about.find((finding) => finding.adapter)?.adapter || strings[columns.adapter[row]];
-  const gone = named && !summary.adapters[1].includes(named);
+  const adapter = about.find((finding) => finding.adapter)?.adapter || strings[columns.adapter[row]];
+  const gone = adapter && !summary.adapters[1].includes(adapter);
   const red = about.some((finding) => finding.severity !== "info") || columns.status[row] >= LEFTOVER;
-  if (deeds.remove && named && (columns.exists[row] & 2 || about.length)) {
+  if (deeds.remove && adapter && (columns.exists[row] & 2 || about.length)) {
     const remove = deeds.remove;
     bar.append(
       red && gone
-        ? button(say("deleteCorrectly"), "danger", () => remove(named))
-        : button(say("deleteAdapter", { adapter: visible(named, 24) }), "plain", () => remove(named)),
+        ? button(say("deleteCorrectly"), "danger", () => remove(adapter))
+        : button(say("deleteAdapter", { adapter: visible(adapter, 24) }), "plain", () => remove(adapter)),
     );
   }
   if (deeds.repair && about.some((finding) => finding.repairable)) bar.append(button(say("repair"), gone ? "plain" : "danger", deeds.repair));
   return bar;
 }
 
-async function copyText(text: string, near: HTMLElement): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // No clipboard here: put the path where it can be copied by hand.
-    near.replaceWith(element("code", { class: "bycopy" }, visible(text, 1000)));
-    return false;
-  }
+/** All columns, before and after beside each other; of a single state one column. */
+function bothSides(model: TreeModel, row: number): Node[] {
+  const { single } = model.table.summary;
+  const lines = SIDES.map((key) => [key, ...sides(model, key, row)] as const).filter(([, old, now]) => old || now);
+  if (!lines.length) return [];
+  const heads = single ? [] : [element("thead", {}, element("tr", {}, element("td", {}), ...(["before", "after"] as const).map((when) => element("th", { scope: "col" }, say(when)))))];
+  return [
+    element(
+      "table", { class: "sides" }, ...heads,
+      element(
+        "tbody", {},
+        ...lines.map(([key, old, now]) =>
+          element(
+            "tr", { class: old === now || single ? "" : "differs" }, element("th", { scope: "row" }, say(key)),
+            ...(single ? [now] : [old, now]).map((text) => element("td", {}, text || "–")),
+          ),
+        ),
+      ),
+    ),
+  ];
 }
 
 function changes(model: TreeModel, row: number): Node[] {
@@ -121,27 +168,35 @@ function changes(model: TreeModel, row: number): Node[] {
   if (!own.length) return [];
   return [
     element("h3", {}, say("changed")),
-    list(own.slice(0, MAX_LISTED).map(([, field, before, after]) => [field, `${short(before)} → ${short(after)}`])),
+    list(own.slice(0, MAX_LISTED).map(([, field, before, after]) => [field, `${briefly(before)} → ${briefly(after)}`])),
     ...(own.length > MAX_LISTED ? [element("p", {}, say("moreRows", { count: own.length - MAX_LISTED }))] : []),
   ];
 }
 
-function extras(model: TreeModel, row: number): Node[] {
-  const { details, columns, strings, summary } = model.table;
+function extras(model: TreeModel, row: number, deeds: Deeds): Node[] {
+  const { columns, strings, summary } = model.table;
   const nodes: Node[] = [];
-  const place = details.rows.indexOf(row);
-  const payload = place >= 0 ? details.payloads[details.payload[place]] : undefined;
+  const payload = model.payload(row);
   const adapter = strings[columns.adapter[row]];
   if (payload?.shared_with) {
-    const rest = (payload.sharers ?? 0) - payload.shared_with.length;
-    const paths = payload.shared_with.map((path) => element("li", {}, element("code", {}, visible(path, 400))));
-    nodes.push(fold(say("shared"), element("ul", {}, ...paths, rest > 0 && element("li", {}, say("moreRows", { count: rest }))), true));
+    const all = payload.sharers ?? payload.shared_with.length;
+    const rest = all - payload.shared_with.length;
+    const paths = payload.shared_with.map((path) => element("li", {}, place(model, path, deeds)));
+    nodes.push(
+      fold(say("shared"), element("div", {}, element("p", {}, say("storageGroup", { count: all + 1 })), element("ul", {}, ...paths, rest > 0 && element("li", {}, say("moreRows", { count: rest })))), true),
+    );
   }
-  if (payload?.state) nodes.push(fold(say("state"), list(Object.entries(payload.state).map(([key, value]) => [key, short(value)])), false));
-  if (payload?.hooks) nodes.push(fold(say("hooks"), element("p", {}, short(payload.hooks)), false));
+  if (payload?.state) nodes.push(fold(say("state"), list(Object.entries(payload.state).map(([key, value]) => [key, briefly(value)])), false));
+  if (payload?.hooks) nodes.push(fold(say("hooks"), element("p", {}, briefly(payload.hooks)), false));
   const config = adapter ? summary.configs[adapter] : undefined;
-  if (config) nodes.push(fold(say("config"), list(Object.entries(config).map(([key, value]) => [key, short(value)])), false));
+  if (config) nodes.push(fold(say("config"), list(Object.entries(config).map(([key, value]) => [key, briefly(value)])), false));
   return nodes;
+}
+
+/** A path as a way to its row, where the table has it. */
+function place(model: TreeModel, path: string, deeds: Deeds): HTMLElement {
+  const row = model.rowAt(path);
+  return row < 0 ? element("code", {}, visible(path, 400)) : button(visible(path, 400), "link code", () => deeds.select(row));
 }
 
 function fold(title: string, content: Node, open: boolean): HTMLElement {
@@ -150,14 +205,8 @@ function fold(title: string, content: Node, open: boolean): HTMLElement {
   return made;
 }
 
-function list(entries: readonly (readonly [string, string])[]): HTMLElement {
-  return element(
-    "dl", {},
-    ...entries.flatMap(([key, value]) => [element("dt", {}, visible(key)), element("dd", {}, value)]),
-  );
-}
+type Entry = readonly [string, string | Node];
 
-function short(value: unknown): string {
-  if (Array.isArray(value) && value.every((item) => typeof item !== "object")) return visible(value.join(", "), 400) || "–";
-  return visible(typeof value === "string" ? value : (JSON.stringify(value) ?? "–"), 400);
+function list(entries: readonly Entry[]): HTMLElement {
+  return element("dl", {}, ...entries.flatMap(([key, value]) => [element("dt", {}, visible(key)), element("dd", {}, value)]));
 }

@@ -3,7 +3,7 @@
 import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import { type Failure, type Plan, RequestError } from "./kernel.ts";
-import { KEYS } from "./keyboard.ts";
+import { SHORTCUTS } from "./keyboard.ts";
 import { say } from "./messages.ts";
 
 const SLOW = 6000;
@@ -53,7 +53,7 @@ export class PlanDialog {
     this.#turn++;
     this.#title.textContent = say("help");
     this.#show([
-      element("dl", { class: "keys" }, ...KEYS.flatMap(([keys, does]) => [element("dt", {}, element("kbd", {}, keys)), element("dd", {}, say(does))])),
+      element("dl", { class: "keys" }, ...SHORTCUTS.flatMap(({ keys, does }) => [element("dt", {}, ...keys.split(" ").map((key) => element("kbd", {}, key))), element("dd", {}, say(does))])),
     ]);
     this.#foot.replaceChildren(button(say("close"), "plain", () => this.root.close()));
     if (!this.root.open) this.root.showModal();

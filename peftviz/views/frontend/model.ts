@@ -1,6 +1,6 @@
 /** What is open, filtered, folded and sorted: pure state over the columns, no DOM and no object a row. */
 
-import type { Column, Finding, Table } from "./wire.ts";
+import type { Column, Finding, Payload, Table } from "./wire.ts";
 
 export const MODULE = 0;
 export const SAME = 0;
@@ -90,6 +90,28 @@ export class TreeModel {
     return this.table.strings[column[row]];
   }
 
+  /** What the details hold of a row beyond its columns. */
+  payload(row: number): Payload | undefined {
+    const { rows, payload, payloads } = this.table.details;
+    const place = search(rows, rows.length, row);
+    return place < 0 ? undefined : payloads[payload[place]];
+  }
+
+  /** The row of a dotted path, -1 for none. */
+  rowAt(path: string): number {
+    const { label } = this.table.columns;
+    const below = (row: number, rest: string): number => {
+      for (let at = row + 1; at < this.end[row]; at = this.end[at]) {
+        const own = this.table.strings[label[at]];
+        if (own === rest) return at;
+        const found = rest.startsWith(`${own}.`) ? below(at, rest.slice(own.length + 1)) : -1;
+        if (found >= 0) return found;
+      }
+      return -1;
+    };
+    return path ? below(0, path) : 0;
+  }
+
   /** Full dotted path of a row; empty for the model itself. */
   path(row: number): string {
     return this.pathFrom(row, 0);
@@ -177,16 +199,7 @@ export class TreeModel {
   }
 
   placeOf(row: number): number {
-    const { rows, count } = this.shown;
-    let low = 0;
-    let high = count - 1;
-    while (low <= high) {
-      const middle = (low + high) >> 1;
-      if (rows[middle] === row) return middle;
-      if (rows[middle] < row) low = middle + 1;
-      else high = middle - 1;
-    }
-    return -1;
+    return search(this.shown.rows, this.shown.count, row);
   }
 
   /** The next row in the tree that changed itself, from `row` on in a direction; -1 when there is none. */
@@ -199,6 +212,19 @@ export class TreeModel {
       return at;
     }
     return -1;
+  }
+
+  /** The row to look at first: a red one, the worst finding first; -1 when nothing is the matter. */
+  worstRow(): number {
+    const rows = ["error", "warning"].flatMap((word) => this.table.findings.filter(({ severity }) => severity === word).map((finding) => redRow(this.table, finding)));
+    return rows.find((row) => row >= 0 && this.table.columns.status[row] >= LEFTOVER) ?? rows.find((row) => row >= 0) ?? -1;
+  }
+
+  /** The first row of the next finding in the tree, from `row` on in a direction, starting anew at the end; -1 without findings. */
+  findingFrom(row: number, step: 1 | -1): number {
+    const places = [...new Set(this.table.findings.map((finding) => redRow(this.table, finding)).filter((at) => at >= 0))].sort((a, b) => a - b);
+    if (step < 0) places.reverse();
+    return places.find((at) => (at - row) * step > 0) ?? places[0] ?? -1;
   }
 
   /** Tensor rows that pass the filters, sorted. */
@@ -362,6 +388,19 @@ export class TreeModel {
   #openAbove(row: number): void {
     for (let at = this.parent[row]; at >= 0 && !this.#open[at]; at = this.parent[at]) this.#open[at] = 1;
   }
+}
+
+/** Place of a value among the first `count` ascending ones, -1 for none. */
+function search(values: ArrayLike<number>, count: number, value: number): number {
+  let low = 0;
+  let high = count - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    if (values[middle] === value) return middle;
+    if (values[middle] < value) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
 }
 
 export function parents(depth: Column): Int32Array {

@@ -33,6 +33,12 @@ export class TimelineView {
     if (current) this.#list.scrollTo({ top: current.offsetTop - 80, left: current.offsetLeft - 80 });
   }
 
+  /** Goes to the next or the previous step. */
+  step(direction: 1 | -1): void {
+    const index = this.#shown.index + direction;
+    if (index >= 0 && index < this.#list.children.length) this.#go(index);
+  }
+
   #item(step: StepEntry, index: number): HTMLElement {
     const current = index === this.#shown.index;
     const made = element(

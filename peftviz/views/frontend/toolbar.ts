@@ -70,6 +70,12 @@ export class Toolbar {
     if (this.#wantsChanges !== null && !model.table.summary.single) model.setOnlyChanges(this.#wantsChanges && model.hasChanges);
   }
 
+  /** Switches a switch, where it applies. */
+  toggle(which: "onlyChanges" | "fold" | "sideBySide"): void {
+    const made = { onlyChanges: this.#changes, fold: this.#fold, sideBySide: this.#split }[which];
+    if (!made.hidden) made.click();
+  }
+
   focusFilter(): void {
     this.#filter.focus();
   }
