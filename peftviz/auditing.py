@@ -1,4 +1,4 @@
-"""`audit` and `assert_clean` for models and snapshots alike; torch is imported only when a model is given."""
+"""`audit` and `assert_clean` for models, sessions and snapshots alike; torch is imported only for a live model."""
 
 from __future__ import annotations
 
@@ -6,47 +6,63 @@ from typing import TYPE_CHECKING
 
 from peftviz.core.audit import Audit, audit_snapshot
 from peftviz.core.snapshot import Snapshot
+from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import AuditFailure
 
 if TYPE_CHECKING:
     import torch
 
+    from peftviz.live.session import Session
+
 _LISTED = 10
 
 
-def audit(model_or_snapshot: torch.nn.Module | Snapshot, *, baseline: Snapshot | None = None) -> Audit:
+def audit(model: torch.nn.Module | Snapshot | Session | Timeline | Step, *, baseline: Snapshot | None = None) -> Audit:
     """Says what is wrong with a model: what adapters left behind, where it contradicts itself, what drifted.
 
     Args:
-        model_or_snapshot: A model, or a snapshot of one. A model is captured, never changed.
-        baseline: An earlier snapshot of the same model to compare with.
+        model: A model, or a snapshot of one. A model is captured, never changed. Of a session, a timeline or a step
+            the last state is judged, and findings name the steps that brought them about.
+        baseline: An earlier snapshot of the same model to compare with; a session, a timeline and a step have their
+            own.
 
     Returns:
         The findings, worst first.
 
     Raises:
-        ModelError: It is neither a model nor a snapshot.
+        ModelError: It is none of these.
     """
-    if isinstance(model_or_snapshot, Snapshot):
-        return audit_snapshot(model_or_snapshot, baseline=baseline)
+    if isinstance(model, Snapshot):
+        return audit_snapshot(model, baseline=baseline)
+    recorded = _recorded(model)
+    if isinstance(recorded, Timeline):
+        if len(recorded) and (baseline is None or baseline is recorded.baseline):
+            return recorded[-1].audit
+        return audit_snapshot(recorded.current, baseline=baseline or recorded.baseline, history=recorded.steps)
+    if isinstance(recorded, Step):
+        if baseline is None or baseline is recorded.baseline:
+            return recorded.audit
+        return audit_snapshot(recorded.after, baseline=baseline, history=recorded.history)
     from peftviz.live.capture import capture
 
     values = "sample" if baseline is None else baseline.values
-    return audit_snapshot(capture(model_or_snapshot, values=values), baseline=baseline)
+    return audit_snapshot(capture(recorded, values=values), baseline=baseline)
 
 
-def assert_clean(model_or_snapshot: torch.nn.Module | Snapshot, *, baseline: Snapshot | None = None) -> None:
+def assert_clean(
+    model: torch.nn.Module | Snapshot | Session | Timeline | Step, *, baseline: Snapshot | None = None
+) -> None:
     """Raises unless the audit is clean: for tests, and for the cell before `save_pretrained`.
 
     Args:
-        model_or_snapshot: A model, or a snapshot of one.
+        model: What `audit` takes.
         baseline: An earlier snapshot of the same model to compare with.
 
     Raises:
         AuditFailure: There are errors or warnings; the message lists them.
-        ModelError: It is neither a model nor a snapshot.
+        ModelError: It is nothing that can be audited.
     """
-    found = audit(model_or_snapshot, baseline=baseline)
+    found = audit(model, baseline=baseline)
     if found.clean:
         return
     faults = [finding for finding in found if finding.severity != "info"]
@@ -59,3 +75,13 @@ def assert_clean(model_or_snapshot: torch.nn.Module | Snapshot, *, baseline: Sna
         where=f"{found.snapshot.root_class}",
         hint=" ".join(remedies),
     )
+
+
+def _recorded(model: torch.nn.Module | Session | Timeline | Step) -> torch.nn.Module | Timeline | Step:
+    """The timeline of a session, after a look at its model as it is now; anything else as it is."""
+    timeline = getattr(type(model), "timeline", None) and getattr(model, "timeline", None)
+    if not isinstance(timeline, Timeline):
+        return model  # type: ignore[return-value]  # sessions have a timeline
+    if not getattr(model, "closed", True):
+        model.capture()  # type: ignore[operator, union-attr]  # an open session looks before it answers
+    return timeline

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
 from peftviz.core.display import Displayed, dataframes
 from peftviz.core.finding import SEVERITIES, Finding
 from peftviz.core.rules import RULES, Facts
+from peftviz.core.rules.history import History
 from peftviz.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Audit", "Finding", "audit_snapshot"]
+    from peftviz.core.timeline import Step
+
+__all__ = ["Audit", "Finding", "audit_snapshot", "audit_step"]
 
 
 class Audit(Displayed, Sequence[Finding]):
@@ -77,18 +81,53 @@ class Audit(Displayed, Sequence[Finding]):
         return f"Audit({', '.join(words) if words else 'clean'})"
 
 
-def audit_snapshot(snapshot: Snapshot, *, baseline: Snapshot | None = None) -> Audit:
+def audit_snapshot(snapshot: Snapshot, *, baseline: Snapshot | None = None, history: Sequence[Step] = ()) -> Audit:
     """Judges a snapshot by all rules; pure, and needs neither torch nor peft.
 
     Args:
         snapshot: The state to judge.
         baseline: An earlier state of the same model, such as the one before any adapter. The rules that compare
             (`PV3xx`) are silent without one.
+        history: The steps that led to the state, oldest first. With them findings name the steps that caused them.
 
     Returns:
         The findings, errors first, then in the order of the rules and of the tree.
     """
-    facts = Facts(snapshot, baseline)
+    facts = Facts(snapshot, baseline, history)
     rules = (rule for rule in RULES if baseline is not None or not rule.needs_baseline)
     found = [finding for rule in rules for finding in rule.check(rule, facts)]
     return Audit(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)), snapshot, baseline)
+
+
+def audit_step(step: Step) -> Audit:
+    """Judges the state after a step, and names in `evidence["since"]` of each finding the step it first came with.
+
+    A finding that tells its steps itself keeps that. The steps before are judged first, each once.
+    """
+    waiting = [step]
+    while (before := waiting[-1].previous) is not None and "audit" not in vars(before):
+        waiting.append(before)
+    for earlier in reversed(waiting[1:]):
+        vars(earlier)["audit"] = _audit_after(earlier)  # in order, and not by recursion: a session may have many steps
+    return _audit_after(step)
+
+
+def _audit_after(step: Step) -> Audit:
+    history = step.history
+    earlier = (
+        audit_snapshot(step.before, baseline=step.baseline) if step.previous is None else step.previous.audit
+    ).findings
+    since = {key: finding.evidence.get("since") for finding in earlier for key in _keys(finding)}
+    this = History(history).name(len(history) - 1)
+    found = []
+    for finding in audit_snapshot(step.after, baseline=step.baseline, history=history):
+        known = next((key for key in _keys(finding) if key in since), None)
+        caused = this if known is None else since[known]
+        told = "steps" in finding.evidence or caused is None
+        found.append(finding if told else replace(finding, evidence={**finding.evidence, "since": caused}))
+    return Audit(found, step.after, step.baseline)
+
+
+def _keys(finding: Finding) -> tuple[tuple[str, str | None, str], ...]:
+    """What a finding has in common with itself a step later: its place, or its words where wrapping moved the place."""
+    return tuple((finding.rule, finding.adapter, text) for text in (finding.path, finding.message))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,23 @@ OUTSIDE_LABEL = "changes outside a recorded operation"
 
 
 @dataclass(frozen=True)
+class Drift:
+    """How far a weight is from what it was before adapters were merged into it and taken out again: rounding.
+
+    Attributes:
+        path: Path of the tensor in the state after the step.
+        difference: Largest absolute difference among the elements compared, in the unit of the weight.
+        scale: Largest absolute value among them, before and while adapters were merged.
+        compared: Number of elements compared; the tensor may have more.
+    """
+
+    path: str
+    difference: float
+    scale: float
+    compared: int
+
+
+@dataclass(frozen=True)
 class Step(Displayed):
     """One thing that happened to the model, and the states before and after it.
 
@@ -43,6 +60,8 @@ class Step(Displayed):
         before: The state before.
         after: The state after, whether it raised or not.
         baseline: The state that findings are judged against, or None.
+        drift: Weights that unmerging did not give back exactly, in the order of the tree.
+        previous: The step before this one, or None. `Timeline.append` sets it.
     """
 
     label: str
@@ -54,6 +73,8 @@ class Step(Displayed):
     warnings: tuple[str, ...] = ()
     error: str | None = None
     baseline: Snapshot | None = field(default=None, repr=False, compare=False)
+    drift: tuple[Drift, ...] = field(default=(), repr=False)
+    previous: Step | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def diff(self) -> Diff:
@@ -62,12 +83,23 @@ class Step(Displayed):
 
         return diff(self.before, self.after)
 
+    @property
+    def history(self) -> tuple[Step, ...]:
+        """The steps up to this one, oldest first, itself included."""
+        steps = [self]
+        while (before := steps[-1].previous) is not None:
+            steps.append(before)
+        return tuple(reversed(steps))
+
     @cached_property
     def audit(self) -> Audit:
-        """What is to be said about the state after, judged when first looked at."""
-        from peftviz.core.audit import audit_snapshot
+        """What is to be said about the state after, judged when first looked at.
 
-        return audit_snapshot(self.after, baseline=self.baseline)
+        `evidence["since"]` of a finding names the step that brought it about, where that is known.
+        """
+        from peftviz.core.audit import audit_step
+
+        return audit_step(self)
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -104,14 +136,14 @@ class Timeline(Displayed, Sequence[Step]):
             self.append(step)
 
     def append(self, step: Step) -> None:
-        """Adds a step at the end.
+        """Adds a step at the end, linked to the one before it.
 
         Raises:
             ValueError: The step does not begin in the state in which the one before ended.
         """
         if step.before is not self.current:
             raise ValueError(f"step {step.label!r} does not begin in the last state of the timeline")
-        self._steps.append(step)
+        self._steps.append(replace(step, previous=self._steps[-1]) if self._steps else step)
 
     @property
     def steps(self) -> tuple[Step, ...]:

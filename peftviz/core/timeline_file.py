@@ -11,10 +11,10 @@ from peftviz.core.codec import damaged
 from peftviz.core.header import Fields
 from peftviz.core.serialize import load_many, save_many
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.timeline import Step, Timeline
+from peftviz.core.timeline import Drift, Step, Timeline
 from peftviz.errors import SnapshotFileError
 
-SCHEMA = 1
+SCHEMA = 2
 SCHEMA_FIELD = "timeline_schema"
 
 
@@ -62,9 +62,9 @@ def load_timeline(path: str | os.PathLike[str]) -> Timeline:
         )
     fields = Fields(meta, f"{path}, steps")
     schema = fields.take(SCHEMA_FIELD, int)
-    if schema != SCHEMA:
+    if schema not in (1, SCHEMA):
         raise SnapshotFileError(
-            f"The file holds a timeline of schema {schema}; this version of peftviz reads schema {SCHEMA}.",
+            f"The file holds a timeline of schema {schema}; this version of peftviz reads up to {SCHEMA}.",
             where=str(path),
             hint="Read it with the version of peftviz that wrote it, or a newer one.",
         )
@@ -83,6 +83,7 @@ def _written(step: Step, *, after: int, time: bool) -> dict[str, Any]:
     return {
         "after": after,
         "arguments": dict(step.arguments),
+        "drift": [[drift.path, drift.difference, drift.scale, drift.compared] for drift in step.drift],
         "duration": step.duration if time else None,
         "error": step.error,
         "label": step.label,
@@ -106,6 +107,14 @@ def _read(value: Any, where: str, states: list[Snapshot], position: int) -> tupl
         before=states[position],
         after=states[after],
         baseline=states[0],
+        drift=tuple(_read_drift(item, where) for item in (fields.items("drift") if "drift" in fields else ())),
     )
     fields.done()
     return step, after
+
+
+def _read_drift(value: Any, where: str) -> Drift:
+    kinds = [str, float, float, int]
+    if not isinstance(value, list) or [type(item) for item in value] != kinds:
+        raise damaged("a drift is not a path, two sizes and a number", where)
+    return Drift(*value)

@@ -157,6 +157,9 @@ MIXIN_OPERATIONS = frozenset(
     }
 )
 
+MERGING_OPERATIONS = frozenset({"fuse_lora", "merge_adapter", "merge_and_unload"})
+"""Operations that write adapters into the weights of the base."""
+
 BLOCK_OPERATIONS = frozenset({"disable_adapter", "rescale_adapter_scale"})
 """Operations that are context managers: they act on entry and again on exit."""
 

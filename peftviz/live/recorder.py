@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.timeline import OUTSIDE, OUTSIDE_LABEL, Step, Timeline
+from peftviz.core.timeline import BY_HAND, OUTSIDE, OUTSIDE_LABEL, Step, Timeline
 from peftviz.live.capture import capture
+from peftviz.live.drift import MergeGauge
 from peftviz.live.handles import base_of
 from peftviz.live.operation import Operation
+from peftviz.live.peft_facts import MERGING_OPERATIONS
 
 
 @dataclass(eq=False)
@@ -52,6 +54,7 @@ class Recorder:
         self._values = values
         self._changed = changed
         self._blocks: list[_Entered] = []
+        self._gauge = MergeGauge()
         self._lock = threading.RLock()
 
     # What the interception asks and tells (`interception.Observer`) --------------------------------------------------
@@ -69,6 +72,8 @@ class Recorder:
         """Before an operation: what happened since the last one gets a step of its own."""
         with self._lock, _recording():
             self._catch_up()
+            if operation.name in MERGING_OPERATIONS or operation.name == BY_HAND:
+                self._gauge.before(self.model)
 
     def finish(self, operation: Operation, begun: None = None) -> None:
         """After an operation: its step."""
@@ -145,6 +150,7 @@ class Recorder:
                 before=before,
                 after=before if same_state(before, after) else after,
                 baseline=timeline.baseline,
+                drift=self._gauge.after(self.model),
             )
         )
 

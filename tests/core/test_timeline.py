@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peftviz.core.serialize import save, save_many
-from peftviz.core.timeline import Step, Timeline
+from peftviz.core.timeline import Drift, Step, Timeline
 from peftviz.errors import LookupFailure, SnapshotFileError
 from tests.core.stand_in import Model, Node
 from tests.core.strategies import histories
@@ -37,6 +37,15 @@ def timeline(count: int = 3) -> Timeline:
     return made
 
 
+drifts = st.builds(
+    Drift,
+    path=texts,
+    difference=st.floats(0, 10),
+    scale=st.floats(0, 10),
+    compared=st.integers(1, 256),
+)
+
+
 @st.composite
 def timelines(draw: st.DrawFn) -> Timeline:
     snapshots = [model.snapshot() for model in draw(histories(states=3))]
@@ -53,6 +62,7 @@ def timelines(draw: st.DrawFn) -> Timeline:
                 after=draw(st.sampled_from([after, made.current])),
                 baseline=snapshots[0],
                 duration=draw(st.floats(0, 10)),
+                drift=tuple(draw(st.lists(drifts, max_size=2))),
             )
         )
     return made
@@ -134,6 +144,7 @@ def step_json(**changes: object) -> dict[str, object]:
     return {
         "after": 1,
         "arguments": {},
+        "drift": [],
         "duration": None,
         "error": None,
         "label": "x",
@@ -159,6 +170,8 @@ def step_json(**changes: object) -> dict[str, object]:
         {"timeline_schema": 1, "steps": [step_json(warnings="x")]},
         {"timeline_schema": 1, "steps": [step_json(duration="1")]},
         {"timeline_schema": 1, "steps": [step_json(extra=1)]},
+        {"timeline_schema": 2, "steps": [step_json(drift=[["path", 1, 2.0, 3]])]},
+        {"timeline_schema": 2, "steps": [step_json(drift=["path"])]},
         {"timeline_schema": 1, "steps": ["x"]},
     ],
     ids=lambda meta: json.dumps(meta)[:80],
@@ -170,9 +183,18 @@ def test_a_file_that_breaks_the_format_is_refused(meta: dict[str, object], tmp_p
     assert caught.value.hint
 
 
+def test_the_first_schema_which_knew_no_drift_is_read(tmp_path: Path) -> None:
+    step = step_json()
+    del step["drift"]
+    path = save_many(
+        [model.snapshot() for model in states(2)], tmp_path / "first", {"timeline_schema": 1, "steps": [step]}
+    )
+    assert Timeline.load(path)[0].drift == ()
+
+
 def test_a_newer_schema_is_named(tmp_path: Path) -> None:
-    path = save_many([states(1)[0].snapshot()], tmp_path / "new", {"timeline_schema": 2, "steps": []})
-    with pytest.raises(SnapshotFileError, match="schema 2"):
+    path = save_many([states(1)[0].snapshot()], tmp_path / "new", {"timeline_schema": 3, "steps": []})
+    with pytest.raises(SnapshotFileError, match="schema 3"):
         Timeline.load(path)
 
 

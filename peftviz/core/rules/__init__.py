@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peftviz.core.rules import activity, drift, leftovers, structure
+from peftviz.core.rules import activity, drift, leftovers, structure, ties, values
 from peftviz.core.rules.facts import Facts
 from peftviz.core.rules.rule import Rule
 
@@ -104,7 +104,7 @@ RULES: tuple[Rule, ...] = (
         meaning="Values of the base are not those of the baseline, and nothing that is still merged explains it.",
         remedy="A snapshot holds no values to go back to: load the base model again.",
         repairable=False,
-        check=drift.changed_weights,
+        check=values.changed_weights,
         needs_baseline=True,
         upstream=("peft#1860", "peft#1933", "peft#3498"),
     ),
@@ -115,7 +115,7 @@ RULES: tuple[Rule, ...] = (
         meaning="Tensors that were one and the same at the baseline are separate now.",
         remedy="Call model.tie_weights(), after checking which of the two values is the right one.",
         repairable=False,
-        check=drift.lost_ties,
+        check=ties.lost_ties,
         needs_baseline=True,
     ),
     Rule(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.rules.entries import Entries, container_rows, find_entries
+from peftviz.core.rules.history import History
 from peftviz.core.rules.states import StateFacts, read_state
 from peftviz.core.rules.switches import Switches, find_switches
 from peftviz.core.snapshot import Snapshot
@@ -17,6 +18,7 @@ from peftviz.core.tables import IntArray, ModuleFlag, Role
 
 if TYPE_CHECKING:
     from peftviz.core.diff import Diff
+    from peftviz.core.timeline import Step
 
 HANDLE_CHILD = "base_model"
 """PEFT's handles hold the tuner, or for prompt learning the model itself, under this name."""
@@ -28,11 +30,13 @@ class Facts:
     Attributes:
         snapshot: The state to judge.
         baseline: An earlier state of the same model, or None.
+        history: The steps that led to the state, as far as they were recorded.
     """
 
-    def __init__(self, snapshot: Snapshot, baseline: Snapshot | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, baseline: Snapshot | None = None, history: Sequence[Step] = ()) -> None:
         self.snapshot = snapshot
         self.baseline = baseline
+        self.history = History(history)
 
     # The tree -----------------------------------------------------------------------------------------------------
 
