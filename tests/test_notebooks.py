@@ -35,6 +35,18 @@ def test_there_are_tutorials() -> None:
     assert [path.name for path in NOTEBOOKS][:1] == ["01_leftover_modules_to_save.ipynb"]
 
 
+def test_it_says_what_is_learned_on_which_peft_and_where_to_look_and_ends_with_exercises(notebook: Any) -> None:
+    texts = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    assert "\nYou will learn\n" in texts[0]
+    assert re.search(r"\bwith PEFT \d+\.\d+ or later\b", texts[0])
+    assert any(re.search(r"\bLook at\b|\bRead it\b", text) for text in texts[1:])
+    assert re.search(r"^## Exercises\n\n1\. ", texts[-1], re.MULTILINE)
+
+
+def test_the_widget_is_shown(notebook: Any) -> None:
+    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for _, output in outputs(notebook))
+
+
 def test_every_cell_was_run_in_order_without_error(notebook: Any) -> None:
     counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
