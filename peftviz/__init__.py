@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from peftviz.core.diff import Change as Change
     from peftviz.core.diff import Diff as Diff
     from peftviz.core.diff import diff as diff
+    from peftviz.core.operation_plan import OperationPlan as OperationPlan
     from peftviz.core.patch import patch as patch
     from peftviz.core.plan import DeletionPlan as DeletionPlan
     from peftviz.core.serialize import load as load
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from peftviz.live.session import Session as Session
     from peftviz.live.session import watch as watch
     from peftviz.views.language import set_language as set_language
+    from peftviz.live.switching import OperationReport as OperationReport
     from peftviz.views.widget import Inspector as Inspector
 
 __version__ = "0.1.0"
@@ -43,6 +45,8 @@ _HOMES = {
     "Diff": "core.diff",
     "Finding": "core.audit",
     "Inspector": "views.widget",
+    "OperationPlan": "core.operation_plan",
+    "OperationReport": "live.switching",
     "PeftvizError": "errors",
     "RepairReport": "live.repair",
     "Session": "live.session",

@@ -23,6 +23,11 @@ from peftviz.live.peft_facts import BLOCK_OPERATIONS, operation_functions
 OWN_OPERATIONS = {
     ("peftviz.live.deletion", "delete_adapter"): "peftviz.delete_adapter",
     ("peftviz.live.repair", "repair"): "peftviz.repair",
+    ("peftviz.live.switching", "set_adapter"): "peftviz.set_adapter",
+    ("peftviz.live.switching", "enable_adapters"): "peftviz.enable_adapters",
+    ("peftviz.live.switching", "disable_adapters"): "peftviz.disable_adapters",
+    ("peftviz.live.switching", "merge_adapter"): "peftviz.merge_adapter",
+    ("peftviz.live.switching", "unmerge_adapter"): "peftviz.unmerge_adapter",
 }
 """Functions of peftviz that change a model, and the names their steps bear."""
 

@@ -292,3 +292,9 @@ def is_peft_function(function: object) -> bool:
         function = function.func
     module = getattr(function, "__module__", None)
     return isinstance(module, str) and module.partition(".")[0] == "peft"
+
+
+def set_auxiliary_adapter(model: object, names: str | list[str]) -> None:
+    """PEFT's own switching of the wrappers beside the tuner, for models that have no handle of PEFT's."""
+    other = importlib.import_module("peft.utils.other")
+    other._set_adapter(model, names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,11 @@ from peftviz.live.recorder import Recorder
 if TYPE_CHECKING:
     import torch
 
+    from peftviz.core.operation_plan import OperationPlan
     from peftviz.core.plan import DeletionPlan
     from peftviz.live.deletion import DeletionReport
     from peftviz.live.repair import RepairReport
+    from peftviz.live.switching import OperationReport
 
 
 def watch(model: torch.nn.Module, *, values: str = "sample", display: bool | None = None) -> Session:
@@ -186,6 +188,96 @@ class Session(views.Displayed):
 
         return repair(model, baseline=self.baseline)
 
+    def plan_operation(self, operation: str, adapters: str | Sequence[str] | None = None) -> OperationPlan:
+        """What one of the next five methods would do; touches nothing.
+
+        Args:
+            operation: Name of the method: `"set_adapter"`, `"enable_adapters"`, `"disable_adapters"`,
+                `"merge_adapter"` or `"unmerge_adapter"`.
+            adapters: The adapters it would be given.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: No such operation or adapter, or the state of the model forbids it.
+        """
+        model = self._open().model
+        from peftviz.live.switching import plan_operation
+
+        return plan_operation(model, operation, adapters)
+
+    def set_adapter(self, adapter: str | Sequence[str]) -> OperationReport:
+        """Makes an adapter the active one by PEFT's own operation, as one step, as a whole or not at all.
+
+        Args:
+            adapter: Its name; several where PEFT allows it, which a `PeftModel` does not.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: No such adapter, or one is merged.
+            VerificationError: The result was not as planned; the model was put back.
+        """
+        model = self._open().model
+        from peftviz.live.switching import set_adapter
+
+        return set_adapter(model, adapter, baseline=self.baseline)
+
+    def enable_adapters(self) -> OperationReport:
+        """Switches the adapters on, as one step; trained copies of whole modules too, which transformers forgets.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: The model has no layer that can be switched.
+            VerificationError: The result was not as planned; the model was put back.
+        """
+        model = self._open().model
+        from peftviz.live.switching import enable_adapters
+
+        return enable_adapters(model, baseline=self.baseline)
+
+    def disable_adapters(self) -> OperationReport:
+        """Switches the adapters off, as one step: the model computes as its base model does.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: The model has no layer that can be switched, or an adapter is merged.
+            VerificationError: The result was not as planned; the model was put back.
+        """
+        model = self._open().model
+        from peftviz.live.switching import disable_adapters
+
+        return disable_adapters(model, baseline=self.baseline)
+
+    def merge_adapter(self, adapters: str | Sequence[str] | None = None) -> OperationReport:
+        """Merges adapters into the base weights, as one step. The weights are checked before they are replaced.
+
+        Until it is done a copy of the base weights concerned is kept, so that a failure leaves no trace.
+
+        Args:
+            adapters: Which ones; None for the active ones.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: No such adapter, merged already, disabled, or its weights are tied to other modules.
+            VerificationError: The result was not as planned; the model was put back.
+        """
+        model = self._open().model
+        from peftviz.live.switching import merge_adapter
+
+        return merge_adapter(model, adapters, baseline=self.baseline)
+
+    def unmerge_adapter(self) -> OperationReport:
+        """Takes all merged adapters out of the base weights, as one step; a rounding error stays.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: No adapter is merged.
+            VerificationError: The result was not as planned; the model was put back.
+        """
+        model = self._open().model
+        from peftviz.live.switching import unmerge_adapter
+
+        return unmerge_adapter(model, baseline=self.baseline)
+
     def close(self) -> None:
         """Stops recording and lets go of the model. The timeline stays; changes made last are in it. Idempotent."""
         recorder = self._recorder
@@ -283,4 +375,10 @@ def _actions(me: weakref.ref[Session]) -> Mapping[str, Callable[..., Any]]:
         "delete": lambda adapter: session().delete_adapter(adapter),
         "repair": lambda: session().repair(),
         "capture": lambda: session().capture(),
+        "plan_operation": lambda operation, adapters: session().plan_operation(operation, adapters),
+        "set_adapter": lambda adapters: session().set_adapter(adapters),
+        "enable_adapters": lambda _: session().enable_adapters(),
+        "disable_adapters": lambda _: session().disable_adapters(),
+        "merge_adapter": lambda adapters: session().merge_adapter(adapters),
+        "unmerge_adapter": lambda _: session().unmerge_adapter(),
     }

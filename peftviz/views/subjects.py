@@ -8,6 +8,7 @@ from typing import Any
 
 from peftviz.core.audit import Audit, audit_snapshot
 from peftviz.core.diff import Diff
+from peftviz.core.operation_plan import OperationPlan
 from peftviz.core.plan import DeletionPlan
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Step, Timeline
@@ -44,7 +45,7 @@ def document(obj: Any) -> Document:
         return Document(f"Snapshot {obj.label!r}" if obj.label else "Snapshot", (), table)
     if isinstance(obj, Diff):
         return Document("Diff", (), view_table(obj, audit=audit_snapshot(obj.after)))
-    if isinstance(obj, DeletionPlan):
+    if isinstance(obj, (DeletionPlan, OperationPlan)):
         first, *rest = obj.lines()
         return Document(first, (first, *rest), None)
     if isinstance(obj, Step):

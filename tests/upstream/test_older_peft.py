@@ -1,4 +1,4 @@
-"""Runs the tests of deletion and repair on other real PEFT releases, each in a process of its own.
+"""Runs the tests of what changes a model on other real PEFT releases, each in a process of its own.
 
 The releases lie in `$PEFTVIZ_UPSTREAM_DIR/peft-<version>` (default `.upstream`), each with a transformers that fits;
 `tools/install_upstream.py` puts them there.
@@ -16,7 +16,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RELEASES = Path(os.environ.get("PEFTVIZ_UPSTREAM_DIR", ROOT / ".upstream"))
 VERSIONS = ("0.14.0", "0.15.1", "0.18.1")
-FILES = ("test_deletion.py", "test_deletion_oracle.py", "test_deletion_rollback.py", "test_repair.py")
+FILES = (
+    "test_deletion.py",
+    "test_deletion_oracle.py",
+    "test_deletion_rollback.py",
+    "test_repair.py",
+    "test_switching.py",
+)
 
 pytestmark = pytest.mark.upstream
 
@@ -49,7 +55,7 @@ def test_the_release_is_the_one_that_runs(version: str) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_deletion_and_repair_on(version: str, file: str) -> None:
+def test_what_changes_a_model_on(version: str, file: str) -> None:
     result = run(version, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", f"tests/live/{file}")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
     assert " passed" in result.stdout
