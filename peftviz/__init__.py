@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from peftviz.live.repair import repair as repair
     from peftviz.live.session import Session as Session
     from peftviz.live.session import watch as watch
-    from peftviz.views.language import set_language as set_language
     from peftviz.live.switching import OperationReport as OperationReport
+    from peftviz.views.language import set_language as set_language
     from peftviz.views.widget import Inspector as Inspector
 
 __version__ = "0.1.0"
