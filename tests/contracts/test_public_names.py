@@ -31,9 +31,11 @@ CLASSES = {
     "Diff": ["graph", "renames", "reverse", "to_frame", "to_html", "to_text"],
     "Finding": ["adapter", "evidence", "message", "path", "remedy", "repairable", "rule", "severity"],
     "Inspector": [],
+    "OperationPlan": ["actions", "adapters", "operation", "to_text", "warnings"],
+    "OperationReport": ["audit", "diff", "model", "plan"],
     "PeftvizError": [],
     "RepairReport": ["audit", "diff", "freed", "model"],
-    "Session": ["baseline", "close", "delete_adapter", "model", "repair", "step", "timeline"],
+    "Session": ["baseline", "close", "delete_adapter", "merge_adapter", "model", "repair", "set_adapter", "step"],
     "Snapshot": ["adapters", "find", "module", "save", "tensor", "to_frame", "to_html", "to_text", "totals"],
     "Step": ["after", "arguments", "before", "diff", "duration", "error", "label", "operation", "warnings"],
 }
