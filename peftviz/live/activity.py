@@ -12,6 +12,7 @@ from peftviz.live.peft_facts import (
     DECLARED_LAYERS,
     DISABLED_OF_LAYER,
     MENTIONED_ADAPTERS,
+    OUTER_HANDLES,
     WRAPPED_SLOTS,
     accepts_no_active_adapter,
     handle_kind,
@@ -32,7 +33,8 @@ class Activity:
     """What is active now and afterwards.
 
     Attributes:
-        before: Active adapters now, as the innermost handle says, or the layers where there is none.
+        before: Active adapters now, as the innermost handle says, unless an outer one alone agrees with the layers; as
+            the layers say where there is no handle.
         after: Active adapters afterwards.
         enabled: Whether the tuner layers are enabled, most of them at least; wrappers that alone are disabled were
             switched off by PEFT because the active adapter has no copy there.
@@ -54,14 +56,14 @@ def read_activity(survey: Survey, names: Collection[str]) -> Activity:
     """Chooses the next active adapters: the remaining active ones, else the first left in config order."""
     registered = survey.living
     followers = survey.followers
-    reported: list[str] = []
+    reported: list[list[str]] = []
     local: dict[str, None] = {}
     disabled: list[bool] = []
     for holder in survey.holders:
         module, cls = holder.module, type(holder.module)
         if handle_kind(module) is not None:
             if ACTIVE_OF_HANDLE in vars(module):
-                reported = as_list(vars(module)[ACTIVE_OF_HANDLE])
+                reported.insert(0, as_list(vars(module)[ACTIVE_OF_HANDLE]))
         elif is_tuner_layer(cls) and id(module) not in followers:
             local.update(dict.fromkeys(active_of(module)))
             disabled.append(bool(vars(module).get(DISABLED_OF_LAYER, False)))
@@ -71,7 +73,9 @@ def read_activity(survey: Survey, names: Collection[str]) -> Activity:
         for module in wrappers:
             local.update(dict.fromkeys(active_of(module)))
     known = set(registered).union(names)
-    before = [name for name in reported if name in known] or [name for name in local if name in known]
+    agreeing = [noted for noted in reported if set(noted) == set(local)]  # some tuners of older PEFT forget to note it
+    stated = (agreeing or reported or [[]])[0]
+    before = [name for name in stated if name in known] or [name for name in local if name in known]
     after = [name for name in before if name not in names]
     if not after and len(before) > 0:
         after = [name for name in registered if name not in names][:1]
@@ -84,17 +88,22 @@ def active_of(module: torch.nn.Module) -> list[str]:
     return as_list(value)
 
 
-def available_on(wrapper: torch.nn.Module) -> list[str]:
-    """Adapters that a wrapper has a copy (or tokens) for, in the order of the copies."""
+def available_on(wrapper: torch.nn.Module, left_out: Collection[int] = ()) -> list[str]:
+    """Adapters that a wrapper has a copy (or tokens) for, in the order of the copies.
+
+    Args:
+        wrapper: The wrapper.
+        left_out: `id` of containers that do not count.
+    """
     children = vars(wrapper)["_modules"]
     found: dict[str, None] = {}
     for slot, child in children.items():
-        if child is None or slot in WRAPPED_SLOTS:
+        if child is None or slot in WRAPPED_SLOTS or id(child) in left_out:
             continue
         if is_dict_like(type(child)):
             found.update(dict.fromkeys(keys_of(child)))
         elif is_tuner_layer(type(child)):
-            found.update(dict.fromkeys(available_on(child)))
+            found.update(dict.fromkeys(available_on(child, left_out)))
     mentioned = vars(wrapper).get(MENTIONED_ADAPTERS)
     if isinstance(mentioned, (set, frozenset)):
         found.update(dict.fromkeys(sorted(mentioned)))
@@ -223,6 +232,8 @@ def trainable_parameters(survey: Survey, wanted: Collection[tuple[int | None, st
     everywhere = {name for owner, name in wanted if owner is None}
     for container in survey.containers:
         owner = container.owner.module
+        if handle_kind(owner) in OUTER_HANDLES:
+            continue  # what lives on the handle itself, prompts, keeps its flags whatever is active
         names = everywhere | {name for key, name in wanted if key == id(owner)}
         slots = vars(owner)
         declared = slots.get(DECLARED_LAYERS, getattr(type(owner), DECLARED_LAYERS, None))

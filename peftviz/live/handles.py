@@ -7,7 +7,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from peftviz.errors import AdapterError
-from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, PEFT_ARGUMENTS, handle_kind
+from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, OUTER_HANDLES, PEFT_ARGUMENTS, handle_kind
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def base_of(model: torch.nn.Module) -> torch.nn.Module:
 
 def outer_handles(survey: Survey) -> list[torch.nn.Module]:
     """The handles at the top of the model, outermost first, tuners left out."""
-    return [holder.module for holder in survey.holders if handle_kind(holder.module) in ("PeftModel", "PeftMixedModel")]
+    return [holder.module for holder in survey.holders if handle_kind(holder.module) in OUTER_HANDLES]
 
 
 def without_adapter(method: str, handle: torch.nn.Module) -> functools.partial[Any]:

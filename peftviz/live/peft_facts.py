@@ -63,6 +63,9 @@ MIXIN_LOADED = "_hf_peft_config_loaded"
 """Attribute that transformers' and diffusers' mixins set while a model has adapters."""
 
 
+OUTER_HANDLES = ("PeftModel", "PeftMixedModel")
+
+
 def handle_kind(model: object) -> str | None:
     """`"PeftModel"`, `"PeftMixedModel"` or `"tuner"` when the object is one of PEFT's own handles, else None."""
     kind = _handle_class(type(model))
@@ -75,7 +78,7 @@ def handle_kind(model: object) -> str | None:
 def _handle_class(cls: type) -> str | None:
     """The kind that a class determines, None for a class that is not PEFT's, "" for another of PEFT's."""
     names = {base.__name__ for base in cls.__mro__ if is_peft_class(base)}
-    found = [kind for kind in ("PeftModel", "PeftMixedModel") if kind in names]
+    found = [kind for kind in OUTER_HANDLES if kind in names]
     if found:
         return found[0]
     if "BaseTuner" in names:

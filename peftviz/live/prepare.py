@@ -160,12 +160,18 @@ def _merged(module: torch.nn.Module) -> list[str]:
 
 
 def _doomed(survey: Survey, names: frozenset[str]) -> Iterator[tuple[Container, str, torch.Tensor]]:
-    """Tensors that go with the names: the container that holds each, its path from there, the tensor."""
+    """Tensors that go with the names: the container that holds each, its path from there, the tensor.
+
+    A tensor that another adapter holds too, as the projections of VeRA, stays.
+    """
     seen: set[int] = set()
     for container in survey.containers:
         if names.isdisjoint(container.keys):
             continue
         slots = vars(container.module)
+        if slots["_parameters"] or slots["_buffers"]:
+            own_tensors = {**slots["_parameters"], **slots["_buffers"]}
+            seen.update(id(tensor) for key, tensor in own_tensors.items() if key not in names)
         for name in filter(names.__contains__, container.keys):
             module = slots["_modules"].get(name)
             tensors: dict[str, torch.Tensor | None]

@@ -54,8 +54,8 @@ class Container:
 
     Attributes:
         module: The container.
-        owner: Who holds it.
-        name: Its name there.
+        owner: Who holds it, the first in preorder when several do.
+        name: Its name there, dotted when it lies in a container of containers.
         keys: What it holds, in order.
         is_odd: Whether names may live elsewhere in it too: in its list of keys, or of buffers that are not saved.
     """
@@ -92,6 +92,8 @@ class Survey:
         tree: The walk's records.
         holders: PEFT's modules in preorder, those inside adapters' own containers included.
         containers: Containers that modules of PEFT's hold and that are not empty, each once.
+        groups: Containers of such containers, keyed by something else than adapters, with what they hold.
+        shared: `id` of containers that several modules hold, such as the projections of VeRA.
         places: Every place of a wrapper.
         registries: Record and dictionary of each config registry, distinct dictionaries only.
         registry_owners: Modules that hold a registry attribute, with the attribute and their record.
@@ -105,12 +107,15 @@ class Survey:
         self.parameters = tree.parameters
         self.holders: list[Holder] = []
         self.containers: list[Container] = []
+        self.groups: list[tuple[torch.nn.Module, list[Container]]] = []
+        self.shared: set[int] = set()
         self.places: list[Place] = []
         self.registries: list[tuple[int, MutableMapping[str, Any]]] = []
         self.registry_owners: list[tuple[torch.nn.Module, str, int]] = []
         self.hooked = [Holder(tree.modules[row], tree, row) for row in tree.hooked]
         self._collect_holders()
         self._collect_registries()
+        self._open_groups()
 
     def _collect_holders(self) -> None:
         tree = self.tree
@@ -139,9 +144,31 @@ class Survey:
                     keys, is_odd = _contents(slots)
                 else:
                     continue
-                if id(child) not in met:
+                if id(child) in met:
+                    self.shared.add(id(child))
+                else:
                     met.add(id(child))
                     self.containers.append(Container(child, holder, name, keys, is_odd))
+
+    def _open_groups(self) -> None:
+        """Looks into containers of containers: one that no adapter's name is a key of groups others."""
+        met = {id(container.module) for container in self.containers}
+        containers = []
+        for container in self.containers:
+            inner = vars(container.module)["_modules"]
+            if not inner or not all(is_dict_like(type(child)) for child in inner.values()):
+                containers.append(container)
+            elif self.configs.keys().isdisjoint(container.keys):
+                held = [
+                    Container(child, container.owner, f"{container.name}.{key}", *_contents(vars(child)))
+                    for key, child in inner.items()
+                ]
+                self.groups.append((container.module, held))
+                self.shared.update(id(inside.module) for inside in held if id(inside.module) in met)
+                containers += [inside for inside in held if id(inside.module) not in met]
+            else:
+                containers.append(container)
+        self.containers = containers
 
     def _collect_registries(self) -> None:
         """Registries of PEFT's handles and of models with injected adapters, outermost first."""
@@ -171,6 +198,7 @@ class Survey:
             for container in self.containers
             if id(container.module) in reached
         ]
+        now.groups, now.shared = [], self.shared
         now.places = [
             Place(parent, name, module, row)
             for parent, name, _, row in self.places

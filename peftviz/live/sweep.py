@@ -6,7 +6,7 @@ No list of attribute names is kept and PEFT's own deletion is not called. A name
 2. the instance attributes of PEFT's modules, through dictionaries, lists, tuples, sets, strings and plain objects of
    PEFT's, to a bounded depth;
 3. `_non_persistent_buffers_set`;
-4. hooks of PEFT's: arguments of partials and closure cells.
+4. hooks of PEFT's: arguments of partials and closure cells; handles of such hooks in the attributes of 2.
 
 Everything here reads. `Edits` only notes what has to be done to which dictionary.
 """
@@ -18,6 +18,7 @@ from types import CellType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.hooks import RemovableHandle
 
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
@@ -107,6 +108,10 @@ def sweep_containers(survey: Survey, names: AbstractSet[str], edits: Edits) -> I
             left_out = slots[NON_PERSISTENT]
             if left_out and not left_out.isdisjoint(names):
                 edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+    for group, held in survey.groups:
+        for container in held:
+            if container.keys and names.issuperset(container.keys):
+                edits.delete(vars(group)["_modules"], container.name.rpartition(".")[2])
 
 
 def sweep_state(
@@ -188,9 +193,12 @@ def _strip(
             inner_hit, inner = _strip(item, names, known, replacement, edits, depth + 1)
             hit |= inner_hit
             changed |= inner is not item
-            items.append(inner)
+            if inner is not None or item is None:
+                items.append(inner)
         return hit, (type(value)(items) if changed else value)
     cls = type(value)
+    if cls is RemovableHandle:
+        return (True, None) if _is_spent(value, names) else (False, value)
     if is_peft_class(cls) and not isinstance(value, (torch.nn.Module, type)) and not is_config_class(cls):
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
@@ -242,10 +250,17 @@ def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterato
                     yield holder, getattr(function, "__name__", type(hook).__name__)
 
 
+def _is_spent(handle: RemovableHandle, names: Collection[str]) -> bool:
+    """Whether a handle is of a hook that carries one of the names, or of a hook that is gone."""
+    hooks = handle.hooks_dict_ref()
+    hook = None if hooks is None else hooks.get(handle.id)
+    return hook is None or (is_peft_function(hook) and _carries(hook, names, 0))
+
+
 def _carries(value: Any, names: Collection[str], depth: int) -> bool:
     if type(value) is str:
         return value in names
-    if depth > MAX_DEPTH:
+    if depth > MAX_DEPTH or isinstance(value, (torch.nn.Module, torch.Tensor)):
         return False
     if isinstance(value, functools.partial):
         parts: list[Any] = [value.func, *value.args, *value.keywords.values()]

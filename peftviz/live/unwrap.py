@@ -30,24 +30,31 @@ def empty_wrappers(
         The wrappers by `id`.
     """
     found: dict[int, torch.nn.Module] = {}
-    stays = {id(container.owner.module) for container in survey.containers if not names.issuperset(container.keys)}
+    stays = {
+        id(container.owner.module)
+        for container in survey.containers
+        if id(container.module) not in survey.shared and not names.issuperset(container.keys)
+    }
     verdicts: dict[int, bool] = dict.fromkeys(stays, False)
     for _, _, module, _ in survey.places:
         if id(module) not in verdicts:
-            held = adapters_on(module, known)
+            held = adapters_on(module, known, survey.shared)
             verdicts[id(module)] = held <= names and (bool(held) or not only_touched)
         if verdicts[id(module)] and wrapped_module(module) is not None:
             found[id(module)] = module
     return found
 
 
-def adapters_on(wrapper: torch.nn.Module, known: Collection[str]) -> set[str]:
-    """Adapters for which a wrapper holds anything: entries of containers, or plain dictionaries keyed by them."""
-    found = set(available_on(wrapper))
+def adapters_on(wrapper: torch.nn.Module, known: Collection[str], shared: Collection[int]) -> set[str]:
+    """Adapters for which a wrapper holds anything: entries of containers, or plain dictionaries keyed by them.
+
+    What it shares with others (projections of the whole tuner) does not count beside what it has of its own.
+    """
+    found = set(available_on(wrapper, shared))
     for attribute, value in vars(wrapper).items():
         if type(value) is dict and value and attribute not in SLOTS:
             found.update(key for key in value if key in known)
-    return found
+    return found or set(available_on(wrapper))
 
 
 def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits) -> list[tuple[int, str]]:
