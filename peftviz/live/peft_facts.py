@@ -238,6 +238,15 @@ WRAPPED_SLOTS = ("base_layer", "original_module")
 MODEL_SLOTS = ("base_model", "model")
 """Names under which PEFT's handles keep the model they wrap."""
 
+REPLACED_MODULE = "model"
+"""Name under which an adaption prompt keeps the attention whose place it takes."""
+
+SWAPPED_PARENTS = "_parents"
+SWAPPED_OUT = "_cached_adapters"
+SWAPPED_IN = "_enabled"
+"""Attributes of the tuner of adaption prompts: by adapter the modules in which it replaces a child, the replacements
+that are not in the model now, and whether the active one's are."""
+
 TARGETED_ATTRIBUTES = ("targeted_module_names", "targeted_parameter_names")
 """Lists of a tuner: paths of what it adapted."""
 

@@ -16,6 +16,7 @@ from peftviz.live.activity import (
     was_switched_off,
     wrapped_parameters,
 )
+from peftviz.live.adaption import Swap, own_parameters, swaps
 from peftviz.live.handles import base_of, outer_handles, without_adapter
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
@@ -30,7 +31,7 @@ from peftviz.live.peft_facts import (
     is_peft_class,
 )
 from peftviz.live.survey import Container, Survey, is_wrapper
-from peftviz.live.sweep import Edits, as_list, sweep_containers, sweep_hooks, sweep_state
+from peftviz.live.sweep import UNSEARCHED, Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Prepared:
     doomed_ids: set[int] = field(default_factory=set)
     flags: dict[int, tuple[torch.nn.Parameter, bool]] = field(default_factory=dict)
     leaving: dict[int, torch.nn.Module] = field(default_factory=dict)
+    swaps: list[Swap] = field(default_factory=list)
     model_after: torch.nn.Module | None = None
 
 
@@ -82,11 +84,12 @@ def prepare(
     actions: list[Noted] = []
     prepared = Prepared(survey, None, edits, activity)  # type: ignore[arg-type]
 
+    prepared.swaps = swaps(survey, activity, wanted)
     merged = [(holder, noted) for holder in survey.holders if (noted := _merged(holder.module))]
     merged = [(holder, noted) for holder, noted in merged if not wanted.isdisjoint(noted)]
     prepared.merged = [holder.module for holder, _ in merged]
     actions += [("unmerge", holder.row, "", "taken out of the base weights") for holder, _ in merged]
-    prepared.doomed = list(_doomed(survey, wanted))
+    prepared.doomed = [*_doomed(survey, wanted), *_doomed_outside(survey, wanted, prepared.swaps)]
     prepared.doomed_ids = {id(tensor) for *_, tensor in prepared.doomed}
     trainable = any(tensor.requires_grad for *_, tensor in prepared.doomed)
     if mend:  # a copy that comes back trains when the rest of its adapter does
@@ -112,7 +115,10 @@ def prepare(
                 detail = mentions[touched] = f"mentioned in {', '.join(touched)}"
             actions.append(("forget", holder.row, "", detail))
             correct_declarations(holder.module, wanted, edits)
-    actions += [("detach", holder.row, "", f"hook {hook}") for holder, hook in sweep_hooks(survey, wanted, edits)]
+    gone = set(prepared.leaving)
+    if is_last and unwrap:
+        gone.update(id(holder.module) for holder in survey.holders if handle_kind(holder.module) is not None)
+    actions += [("detach", holder.row, "", f"hook {hook}") for holder, hook in sweep_hooks(survey, wanted, edits, gone)]
 
     moved: set[tuple[int | None, str]] = {(None, name) for name in activity.arrived}
     for holder, before, after in switch(survey, activity, wanted, prepared.leaving.keys(), edits, align=mend):
@@ -120,6 +126,16 @@ def prepare(
         actions.append((kind, holder.row, "", f"{_words(before)} -> {_words(after)}"))
         if is_auxiliary_wrapper(type(holder.module)):
             moved.update((id(holder.module), name) for name in after if name not in before)
+    for swap in prepared.swaps:
+        swap.note(edits)
+        actions.append(
+            (
+                "activate" if swap.after else "deactivate",
+                swap.holder.row,
+                "",
+                f"{_words((swap.before,))} -> {_words((swap.after,) if swap.after else ())}",
+            )
+        )
     if trainable:
         _train(prepared, moved, configs, actions)
     _freeze_switched_off(prepared, actions, is_last=is_last)
@@ -189,6 +205,40 @@ def _doomed(survey: Survey, names: frozenset[str]) -> Iterator[tuple[Container, 
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield container, f"{name}.{inner}" if inner else name, tensor
+
+
+def _doomed_outside(
+    survey: Survey, names: frozenset[str], swapped: list[Swap]
+) -> Iterator[tuple[Container, str, torch.Tensor]]:
+    """Tensors that go with the names and lie in no container: in dictionaries by adapter, or swapped into the tree."""
+    in_tree = set(map(id, survey.parameters))
+    for swap in swapped:
+        for parent, name, replacement in swap.leaving:
+            at = Container(parent, swap.holder, name, (), False)
+            for inner, parameter in own_parameters(replacement).items():
+                yield at, inner, parameter
+    seen: set[int] = set()
+    for holder in survey.holders:
+        for attribute, value in vars(holder.module).items():
+            if type(value) is dict and attribute not in UNSEARCHED and not names.isdisjoint(value):
+                at = Container(holder.module, holder, attribute, (), False)
+                for name in names.intersection(value):
+                    for path, tensor in _tensors_in(value[name], name):
+                        if id(tensor) not in in_tree and id(tensor) not in seen:
+                            seen.add(id(tensor))
+                            yield at, path, tensor
+
+
+def _tensors_in(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tensors that a value of a dictionary by adapter holds: itself, in lists, in modules."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif isinstance(value, torch.nn.Module):
+        for name, tensor in (*value.named_parameters(), *value.named_buffers()):
+            yield f"{path}.{name}", tensor
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _tensors_in(item, f"{path}.{index}")
 
 
 def _size(prepared: Prepared) -> tuple[int, int]:

@@ -110,7 +110,7 @@ def sweep_containers(survey: Survey, names: AbstractSet[str], edits: Edits) -> I
                 edits.set(slots, NON_PERSISTENT, left_out.difference(names))
     for group, held in survey.groups:
         for container in held:
-            if container.keys and names.issuperset(container.keys):
+            if container.keys and all(key in names for key in container.keys):
                 edits.delete(vars(group)["_modules"], container.name.rpartition(".")[2])
 
 
@@ -198,7 +198,10 @@ def _strip(
         return hit, (type(value)(items) if changed else value)
     cls = type(value)
     if cls is RemovableHandle:
-        return (True, None) if _is_spent(value, names) else (False, value)
+        hook = (value.hooks_dict_ref() or {}).get(value.id)
+        if hook is None:
+            return False, None  # a handle of a hook that is gone
+        return (True, None) if is_peft_function(hook) and _carries(hook, names, 0) else (False, value)
     if is_peft_class(cls) and not isinstance(value, (torch.nn.Module, type)) and not is_config_class(cls):
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict):
@@ -232,8 +235,16 @@ def _strip_dict(
     return hit
 
 
-def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterator[tuple[Holder, str]]:
-    """Notes the removal of PEFT's hooks that carry one of the names.
+def sweep_hooks(
+    survey: Survey, names: Collection[str], edits: Edits, leaving: Collection[int] = ()
+) -> Iterator[tuple[Holder, str]]:
+    """Notes the removal of PEFT's hooks that carry one of the names, or are methods of a module that goes.
+
+    Args:
+        survey: The model.
+        names: Names that go.
+        edits: Where to note it.
+        leaving: `id` of PEFT's modules that go.
 
     Yields:
         The module and the name of the hook's function.
@@ -242,19 +253,13 @@ def sweep_hooks(survey: Survey, names: Collection[str], edits: Edits) -> Iterato
         slots = vars(holder.module)
         for slot in HOOK_SLOTS:
             for key, hook in slots[slot].items():
-                if is_peft_function(hook) and _carries(hook, names, 0) and edits.delete(slots[slot], key):
+                spent = _carries(hook, names, 0) or id(getattr(hook, "__self__", None)) in leaving
+                if spent and is_peft_function(hook) and edits.delete(slots[slot], key):
                     for flags in HOOK_FLAGS:
                         if flags.startswith(slot) and key in slots.get(flags, ()):
                             edits.delete(slots[flags], key)
                     function = hook.func if isinstance(hook, functools.partial) else hook
                     yield holder, getattr(function, "__name__", type(hook).__name__)
-
-
-def _is_spent(handle: RemovableHandle, names: Collection[str]) -> bool:
-    """Whether a handle is of a hook that carries one of the names, or of a hook that is gone."""
-    hooks = handle.hooks_dict_ref()
-    hook = None if hooks is None else hooks.get(handle.id)
-    return hook is None or (is_peft_function(hook) and _carries(hook, names, 0))
 
 
 def _carries(value: Any, names: Collection[str], depth: int) -> bool:

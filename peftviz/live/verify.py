@@ -66,7 +66,8 @@ def verify(prepared: Prepared, before: Before) -> None:
             else []
         )
         wrong += [f"{paths[place.row]} is still wrapped" for place in survey.places]
-    expected = set(map(id, prepared.survey.parameters)) - prepared.doomed_ids
+    arriving = {id(parameter) for swap in prepared.swaps for parameter in swap.parameters()}
+    expected = (set(map(id, prepared.survey.parameters)) - prepared.doomed_ids) | arriving
     if set(map(id, survey.parameters)) != expected:
         wrong.append(f"{len(expected)} parameters should be left, there are {len(survey.parameters)}")
     flips = 0
