@@ -17,6 +17,18 @@ settings.register_profile("peftviz", max_examples=50, deadline=None, print_blob=
 settings.load_profile("peftviz")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives a process a file as a whole, but the tests on older PEFT one by one: each starts a process anyway."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith("tests/upstream/") else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny models run slower on many threads, and sums are the same on every machine only on one."""

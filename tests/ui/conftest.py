@@ -1,19 +1,11 @@
-"""A real JupyterLab and a headless Chromium, one of each for all tests of this folder."""
+"""A real Jupyter server and a headless Chromium, one of each for all tests of this folder that a process runs."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,31 +15,23 @@ pytest.importorskip("jupyterlab")
 pytest.importorskip("anywidget")
 sync_api = pytest.importorskip("playwright.sync_api")
 
+from tests.ui.servers import Server, jupyter
+
 CHROMIUM_FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-QUIET = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
-SETTINGS = {"@jupyterlab/apputils-extension:notification": QUIET}
+PLACES = {"lab": "lab/tree", "notebook": "notebooks"}
 CONNECTED = """() => {
   const shown = window.jupyterapp?.shell?.currentWidget;
   const kernel = shown?.context?.sessionContext?.session?.kernel;
   return kernel?.connectionStatus === 'connected' && kernel?.status === 'idle';
 }"""
-START_SECONDS = 60
 
 
 @dataclass
-class Lab:
-    """A running JupyterLab."""
-
-    url: str
-    folder: Path
-
-
-@dataclass
-class Notebook:
-    """A notebook that is open in the browser.
+class Watched:
+    """A browser page, and what went on in it.
 
     Attributes:
         page: The browser page.
@@ -58,6 +42,20 @@ class Notebook:
     page: Any
     requests: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(30_000)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def outside_requests(self) -> list[str]:
+        """What the browser asked of any other host than this one."""
+        local = {"127.0.0.1", "localhost", ""}
+        return [address for address in self.requests if (urlsplit(address).hostname or "") not in local]
+
+
+class Notebook(Watched):
+    """A notebook that is open in JupyterLab or Notebook 7."""
 
     def run_all(self) -> None:
         self.page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
@@ -81,56 +79,11 @@ class Notebook:
             )
         ).strip()
 
-    def outside_requests(self) -> list[str]:
-        """What the browser asked of any other host than this one."""
-        local = {"127.0.0.1", "localhost", ""}
-        return [address for address in self.requests if (urlsplit(address).hostname or "") not in local]
-
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home = tmp_path_factory.mktemp("jupyter")
-    folder = tmp_path_factory.mktemp("notebooks")
-    overrides = home / "config" / "labconfig" / "default_setting_overrides.json"
-    overrides.parent.mkdir(parents=True)
-    overrides.write_text(json.dumps(SETTINGS))
-    root = Path(__file__).parents[2]
-    for site in sorted((root / ".upstream").glob("peft-*")):  # a kernel for each older PEFT
-        spec = home / "share" / "kernels" / site.name / "kernel.json"
-        spec.parent.mkdir(parents=True)
-        start = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        path = os.pathsep.join([str(site), str(root)])
-        spec.write_text(json.dumps({"argv": start, "display_name": site.name, "env": {"PYTHONPATH": path}}))
-    port = _free_port()
-    environment = {
-        **os.environ,
-        "JUPYTER_CONFIG_DIR": str(home / "config"),
-        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
-        "JUPYTER_PATH": str(home / "share"),
-        "IPYTHONDIR": str(home / "ipython"),
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")])),
-    }
-    command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
-        "--ServerApp.port_retries=0", "--IdentityProvider.token=", "--ServerApp.password=",
-        f"--ServerApp.root_dir={folder}", "--ServerApp.disable_check_xsrf=True", "--LabApp.expose_app_in_browser=True",
-        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-    ]  # fmt: skip
-    log = home / "log.txt"
-    with log.open("w") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(url, process, log)
-        yield Lab(url, folder)
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with jupyter(tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("notebooks")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -145,46 +98,33 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def open_notebook(lab: Lab, browser: Any) -> Iterator[Callable[..., Notebook]]:
-    """Writes a notebook of the given cells and opens it, with its kernel connected."""
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens an empty page with a storage of its own."""
     contexts = []
 
-    def open_it(name: str, cells: list[str], *, kernel: str = "python3") -> Notebook:
-        blank = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
-        sources = [{**blank, "id": f"cell-{number}", "source": source} for number, source in enumerate(cells)]
-        spec = {"kernelspec": {"display_name": kernel, "language": "python", "name": kernel}}
-        content = {"cells": sources, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
-        (lab.folder / f"{name}.ipynb").write_text(json.dumps(content))
-        context = browser.new_context(viewport={"width": 1500, "height": 1150}, color_scheme="light")
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(30_000)
-        notebook = Notebook(page)
-        page.on("request", lambda request: notebook.requests.append(request.url))
-        page.on("pageerror", lambda error: notebook.errors.append(str(error)))
-        page.goto(f"{lab.url}/lab/tree/{name}.ipynb?reset")
-        page.wait_for_function(CONNECTED, timeout=60_000)
-        return notebook
+    def open_it(**options: Any) -> Any:
+        settings = {"viewport": {"width": 1500, "height": 1150}, "color_scheme": "light", **options}
+        contexts.append(browser.new_context(**settings))
+        return contexts[-1].new_page()
 
     yield open_it
     for context in contexts:
         context.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="module")
+def open_notebook(lab: Server, open_page: Callable[..., Any]) -> Callable[..., Notebook]:
+    """Writes a notebook of the given cells and opens it, with its kernel connected."""
 
+    def open_it(name: str, cells: list[str], *, kernel: str = "python3", front: str = "lab") -> Notebook:
+        blank = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+        sources = [{**blank, "id": f"cell-{number}", "source": source} for number, source in enumerate(cells)]
+        spec = {"kernelspec": {"display_name": kernel, "language": "python", "name": kernel}}
+        content = {"cells": sources, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
+        (lab.folder / f"{name}.ipynb").write_text(json.dumps(content))
+        notebook = Notebook(open_page())
+        notebook.page.goto(f"{lab.url}/{PLACES[front]}/{name}.ipynb?reset")
+        notebook.page.wait_for_function(CONNECTED, timeout=60_000)
+        return notebook
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(START_SECONDS * 4):
-        if process.poll() is not None:
-            break
-        try:
-            with opener.open(f"{url}/api", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.25)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    return open_it

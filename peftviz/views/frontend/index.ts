@@ -11,7 +11,7 @@ import { type Table, read } from "./wire.ts";
 const REMEMBERED = 12;
 
 function render({ model, el }: { model: HostModel; el: HTMLElement }): () => void {
-  const kernel = new Kernel(model);
+  const kernel = new Kernel(model, () => !el.closest(".jupyter-widgets-disconnected"));
   const states = new Map<string, Table>();
   let turn = 0;
 

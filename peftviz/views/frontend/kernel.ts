@@ -41,7 +41,8 @@ export interface Answer {
 
 interface Pending {
   resolve(answer: Answer): void;
-  reject(failure: Failure): void;
+  lost(): void;
+  failed(failure: Failure): void;
 }
 
 export class RequestError extends Error {
@@ -54,31 +55,48 @@ export class RequestError extends Error {
 
 export class Kernel {
   readonly #model: HostModel;
+  readonly #connected: () => boolean;
   readonly #pending = new Map<string, Pending>();
   readonly #prefix = Math.random().toString(36).slice(2); // views of one widget share its messages
   #count = 0;
   readonly #listen = (content: Record<string, unknown>, buffers: DataView[]): void => this.#answer(content, buffers ?? []);
+  /** The kernel died or was started anew: nobody is left to answer. */
+  readonly #lost = (): void => {
+    const waiting = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { lost } of waiting) lost();
+  };
 
-  constructor(model: HostModel) {
+  /**
+   * `connected` tells whether the widget has had a kernel at all: a saved notebook that is opened again has none, and
+   * what is sent from there is dropped without a word.
+   */
+  constructor(model: HostModel, connected: () => boolean) {
     this.#model = model;
+    this.#connected = connected;
     model.on("msg:custom", this.#listen as never);
+    model.on("comm_live_update", this.#lost as never);
   }
 
   ask(request: Record<string, unknown>, noKernel: Failure): Promise<Answer> {
     const id = `${this.#prefix}-${++this.#count}`;
     return new Promise((resolve, reject) => {
-      this.#pending.set(id, { resolve, reject: (failure) => reject(new RequestError(failure)) });
+      const failed = (failure: Failure): void => reject(new RequestError(failure));
+      const lost = (): void => failed(noKernel);
+      if (!this.#connected()) return lost();
+      this.#pending.set(id, { resolve, lost, failed });
       try {
         this.#model.send({ id, ...request });
       } catch {
         this.#pending.delete(id);
-        reject(new RequestError(noKernel));
+        lost();
       }
     });
   }
 
   close(): void {
     this.#model.off("msg:custom", this.#listen as never);
+    this.#model.off("comm_live_update", this.#lost as never);
     this.#pending.clear();
   }
 
@@ -86,7 +104,7 @@ export class Kernel {
     const waiting = this.#pending.get(String(content.id));
     if (!waiting) return;
     this.#pending.delete(String(content.id));
-    if (content.error) waiting.reject(content.error as Failure);
+    if (content.error) waiting.failed(content.error as Failure);
     else waiting.resolve({ content, buffers });
   }
 }
