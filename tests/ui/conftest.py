@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.ui.servers import Server, jupyter
+
 pytest.importorskip("jupyterlab")
 pytest.importorskip("anywidget")
 sync_api = pytest.importorskip("playwright.sync_api")
-
-from tests.ui.servers import Server, jupyter
 
 CHROMIUM_FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -36,7 +36,7 @@ class Watched:
     Attributes:
         page: The browser page.
         requests: Addresses that the browser has asked for.
-        errors: Uncaught errors of the page.
+        errors: Uncaught errors of the page, each with its stack.
     """
 
     page: Any
@@ -46,7 +46,11 @@ class Watched:
     def __post_init__(self) -> None:
         self.page.set_default_timeout(30_000)
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
+
+    def our_errors(self) -> list[str]:
+        """The errors that come out of a widget: its module is loaded from a blob. The rest are the host's own."""
+        return [error for error in self.errors if "blob:" in error]
 
     def outside_requests(self) -> list[str]:
         """What the browser asked of any other host than this one."""

@@ -35,9 +35,30 @@ def inspector(page: Any) -> Any:
     return page.get_by_role("region", name="peftviz inspector")
 
 
-def red_row(notebook: Any) -> Any:
-    """Runs all cells and waits for the leftover's row."""
+def red_row(notebook: Any, *, first: bool = False) -> Any:
+    """Runs all cells and waits for the leftover's row; of several views, for that of the first."""
     notebook.run_all()
-    red = inspector(notebook.page).get_by_role("row", name=re.compile("LEFTOVER"))
+    widget = inspector(notebook.page)
+    red = (widget.first if first else widget).get_by_role("row", name=re.compile("LEFTOVER"))
     red.wait_for(timeout=90_000)
     return red
+
+
+def delete_it(widget: Any) -> None:
+    """Selects the leftover, looks at the plan of its deletion, agrees, and reads what came of it."""
+    widget.get_by_role("row", name=re.compile("LEFTOVER")).click()
+    widget.get_by_role("button", name="Delete correctly…").click()
+    dialog = widget.get_by_role("dialog")
+    dialog.get_by_text("Nothing has been done yet").wait_for()
+    dialog.get_by_role("button", name="Delete now").click()
+    dialog.get_by_text("no trace of 'math' is left").wait_for()
+    dialog.get_by_role("button", name="Close").click()
+    widget.get_by_text("nothing left over").wait_for()
+
+
+def filter_rows(widget: Any, text: str, *, found: str) -> None:
+    """Types a filter and waits for a row that it leaves, then takes the filter away."""
+    box = widget.get_by_role("searchbox", name="Filter rows")
+    box.fill(text)
+    widget.get_by_role("row", name=re.compile(found)).first.wait_for()
+    box.fill("")
