@@ -230,8 +230,13 @@ class Diff(Displayed):
     def graph(self, path: str = "") -> Any:
         """A `graphviz` picture of what changed at and below a module, before and after.
 
+        `.source` is its DOT text; `.write(path)` writes DOT, SVG, PNG or PDF, as the ending of the path says.
+
         Args:
             path: Path of the module, in the later snapshot or the earlier one.
+
+        Raises:
+            LookupFailure: Neither snapshot has such a module.
         """
         from peftviz.core.display import graph
 

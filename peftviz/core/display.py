@@ -54,11 +54,11 @@ def dataframes() -> ModuleType:
     return dataframe
 
 
-def graph(diff: Any, path: str) -> Any:
-    """The Graphviz picture of a diff."""
+def graph(subject: Any, path: str) -> Any:
+    """The Graphviz picture of a snapshot or a diff."""
     from peftviz.views.graph import graph as draw
 
-    return draw(diff, path)
+    return draw(subject, path)
 
 
 def inspector(timeline: Timeline, actions: Mapping[str, Callable[..., Any]]) -> Any:

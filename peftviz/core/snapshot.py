@@ -390,6 +390,21 @@ class Snapshot(Displayed):
         frame: pd.DataFrame = dataframes().snapshot_frame(self, table)
         return frame
 
+    def graph(self, path: str = "") -> Any:
+        """A `graphviz` picture of the modules at and below a module.
+
+        `.source` is its DOT text; `.write(path)` writes DOT, SVG, PNG or PDF, as the ending of the path says.
+
+        Args:
+            path: Path of the module.
+
+        Raises:
+            LookupFailure: There is no such module.
+        """
+        from peftviz.core.display import graph
+
+        return graph(self, path)
+
     def save(self, path: str | Path) -> Path:
         """Writes the snapshot to a file that `peftviz.load` reads.
 

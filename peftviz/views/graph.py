@@ -1,9 +1,10 @@
-"""A Graphviz picture of the changed neighbourhood: the state before on the left, the state after on the right."""
+"""A Graphviz picture of a part of the tree: of a diff the state before on the left, the state after on the right."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import graphviz
@@ -13,7 +14,7 @@ from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import Diff
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray
-from peftviz.errors import LookupFailure, MissingDependencyError
+from peftviz.errors import LookupFailure, MissingDependencyError, PeftvizError, near_matches
 from peftviz.views.cells import Line, Lines
 from peftviz.views.escaping import dot_html, visible
 from peftviz.views.formatting import format_bytes, plural
@@ -21,6 +22,7 @@ from peftviz.views.outline import Node, outline
 from peftviz.views.table import RED, RowKind, Status, Trainable, ViewTable, view_table
 
 MAX_NODES = 60
+_TEXT_FORMATS, _DRAWN_FORMATS = ("dot", "gv"), ("svg", "png", "pdf")
 _RED = "#b3192b"
 _INK, _GREY = "#1c2733", "#5c6873"
 _FONT, _CODE_FONT = "Helvetica,Arial,sans-serif", "Menlo,Consolas,DejaVu Sans Mono,monospace"
@@ -38,6 +40,27 @@ _COLOURS = {
     Status.LEFTOVER: (_RED, "#fde3e6"),
     Status.FAULT: (_RED, "#fff4f5"),
 }
+_NAMES = {
+    Status.ADDED: "added",
+    Status.REMOVED: "removed",
+    Status.MOVED: "moved",
+    Status.REPLACED: "replaced",
+    Status.CHANGED: "changed",
+    Status.LEFTOVER: "red",
+}
+_LINE = "#c5ccd4"
+
+PALETTE: Mapping[str, str] = {
+    **{_COLOURS[status][0]: name for status, name in _NAMES.items()},
+    **{_COLOURS[status][1]: f"{name}-ground" for status, name in _NAMES.items()},
+    _COLOURS[Status.FAULT][1]: "red-ground",
+    _INK: "ink",
+    _GREY: "quiet",
+    _LINE: "line",
+    "white": "ground",
+    "black": "ink",
+}
+"""Each colour that a picture has, and its name in the widget's themes."""
 
 
 class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package carries no types
@@ -65,6 +88,37 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package c
         except graphviz.ExecutableNotFound as missing:
             raise _no_program() from missing
 
+    def write(self, path: str | Path) -> Path:
+        """Writes the picture in the format that the ending of the path names.
+
+        Args:
+            path: A file in a folder that exists; `.dot` and `.gv` get the DOT text, `.svg`, `.png` and `.pdf` what the
+                `dot` program draws of it.
+
+        Returns:
+            The path.
+
+        Raises:
+            MissingDependencyError: The `dot` program is needed for the format and not installed.
+            PeftvizError: The ending is none of these, or the file cannot be written.
+        """
+        path = Path(path)
+        kind = path.suffix.lower().removeprefix(".")
+        if kind not in (*_TEXT_FORMATS, *_DRAWN_FORMATS):
+            known = [f".{known}" for known in (*_TEXT_FORMATS, *_DRAWN_FORMATS)]
+            raise PeftvizError(
+                f"A picture cannot be written as {path.suffix or 'a file without an ending'!r}.",
+                where=str(path),
+                hint=near_matches(path.suffix, known, limit=len(known)),
+            )
+        content = self.source.encode("utf-8") if kind in _TEXT_FORMATS else self.pipe(format=kind)
+        try:
+            path.write_bytes(content)
+        except OSError as error:
+            hint = "Give a path in a folder that exists and may be written."
+            raise PeftvizError("The picture cannot be written.", where=str(path), hint=hint) from error
+        return path
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **_: Any) -> dict[str, str]:
         bundle = {"text/plain": self.source}
         try:
@@ -82,53 +136,65 @@ def _no_program() -> MissingDependencyError:
     )
 
 
-def graph(diff: Diff, path: str = "") -> Picture:
-    """Draws what changed at and below a module.
+def graph(subject: Diff | Snapshot, path: str = "") -> Picture:
+    """Draws what is at and below a module; of a diff what changed there.
 
     Args:
-        diff: The diff.
+        subject: A diff or a snapshot.
         path: Path of the module, in the later snapshot or the earlier one; `""` for the whole model.
 
     Raises:
-        LookupFailure: Neither snapshot has a module of that path.
+        LookupFailure: There is no module of that path.
     """
-    table = view_table(diff, audit=audit_snapshot(diff.after))
-    return draw(diff, table, _row(diff, table, path))
+    if isinstance(subject, Snapshot):
+        table = view_table(subject, audit=audit_snapshot(subject))
+        return draw((subject,), table, _row((subject,), table, path))
+    states = subject.before, subject.after
+    table = view_table(subject, audit=audit_snapshot(subject.after))
+    return draw(states, table, _row(states, table, path))
 
 
-def draw(diff: Diff, table: ViewTable, root: int = 0) -> Picture:
-    """Draws a part of a view table of a diff.
+def draw(states: tuple[Snapshot, ...], table: ViewTable, root: int = 0, *, linked: bool = False) -> Picture:
+    """Draws a part of a view table.
 
     Each state is one node with a line for each module, so that the picture stays as compact as the tree it shows;
     dashed arrows lead from the old place of a module to its new one.
 
     Args:
-        diff: The diff.
-        table: Its view table.
+        states: The snapshot, or those before and after.
+        table: Their view table.
         root: Row of the table to begin at.
+        linked: Whether each line links to `row:N`, N being its row, for `peftviz.views.drawing`.
     """
-    picture = Picture("diff", format="svg")
+    picture = Picture("diff" if len(states) > 1 else "snapshot", format="svg")
     picture.attr(rankdir="LR", bgcolor="white", ranksep="0.9", fontname=_FONT, fontsize="10", fontcolor=_GREY)
     picture.attr("node", shape="plain", fontname=_FONT, fontsize="11", fontcolor=_INK)
     picture.attr("edge", arrowsize="0.6", style="dashed")
     tree = outline(table, limit=MAX_NODES, root=root)
     nodes = list(tree.root.walk())
     lines = {node.row: line for node, line in zip(nodes, map(Lines(table).line, nodes), strict=True)}
-    before = _Half(diff.before, table, table.before_row, nodes)
-    after = _Half(diff.after, table, table.after_row, nodes)
-    for half, side in ((before, "before"), (after, "after")):
-        picture.node(side, label=f"<{_state(table, half, lines, side)}>")
+    after = _Half(states[-1], table, table.after_row, nodes)
+    halves = [(after, "after")]
+    if len(states) > 1:
+        halves.insert(0, (_Half(states[0], table, table.before_row, nodes), "before"))
+    for half, side in halves:
+        picture.node(side, label=f"<{_state(table, half, lines, side, linked=linked)}>")
+    if len(states) > 1:
+        _arrows(picture, table, halves[0][0], after)
+    left_out = ((tree.unchanged, "unchanged module"), (tree.cut, "line"))
+    said = " and ".join(plural(count, noun) for count, noun in left_out if count)
+    if said:
+        picture.attr(label=f"Not drawn: {said}", labelloc="b")
+    return picture
+
+
+def _arrows(picture: Picture, table: ViewTable, before: _Half, after: _Half) -> None:
     arrows = [place.node.row for place in after.places() if table.was[place.node.row] and before.has(place.node.row)]
     for row in arrows:
         colour = _COLOURS.get(Status(int(table.status[row])), (_GREY, ""))[0]
         picture.edge(f"before:e{row}:e", f"after:r{row}:w", color=colour)
     if not arrows:
         picture.edge("before", "after", style="solid", color=_GREY)
-    left_out = ((tree.unchanged, "unchanged module"), (tree.cut, "line"))
-    said = " and ".join(plural(count, noun) for count, noun in left_out if count)
-    if said:
-        picture.attr(label=f"Not drawn: {said}", labelloc="b")
-    return picture
 
 
 @dataclass(frozen=True)
@@ -191,15 +257,17 @@ class _Half:
         return _Place(node, name, above.depth + 1 if above else 0)
 
 
-def _row(diff: Diff, table: ViewTable, path: str) -> int:
-    for snapshot, rows in ((diff.after, table.after_row), (diff.before, table.before_row)):
+def _row(states: tuple[Snapshot, ...], table: ViewTable, path: str) -> int:
+    sides = ((states[-1], table.after_row), (states[0], table.before_row))
+    for snapshot, rows in sides:
         module = snapshot.find_module(path)
         if module is not None:
             return int(np.flatnonzero((rows == module) & (table.kind == RowKind.MODULE))[0])
-    hints = [_hint(snapshot, path) for snapshot in (diff.after, diff.before)]
+    hints = [_hint(snapshot, path) for snapshot, _ in sides]
+    single = len(states) == 1
     raise LookupFailure(
-        f"Neither snapshot of the diff has a module {path!r}.",
-        where="Diff.graph(path)",
+        f"{'The snapshot has no' if single else 'Neither snapshot of the diff has a'} module {path!r}.",
+        where="Snapshot.graph(path)" if single else "Diff.graph(path)",
         hint=next((hint for hint in hints if "mean" in hint), hints[0]),
     )
 
@@ -212,18 +280,19 @@ def _hint(snapshot: Snapshot, path: str) -> str:
     return ""
 
 
-def _state(table: ViewTable, half: _Half, lines: Mapping[int, Line], side: str) -> str:
+def _state(table: ViewTable, half: _Half, lines: Mapping[int, Line], side: str, *, linked: bool) -> str:
     label = f" · {dot_html(half.snapshot.label)}" if half.snapshot.label else ""
     size = format_bytes(half.snapshot.totals.bytes)
-    head = f'<font point-size="13"><b>{side}</b></font>{label} <font color="{_GREY}">{size}</font>'
-    rows = "".join(_row_label(table, place, lines[place.node.row], side) for place in half.places())
+    name = "now" if table.summary["single"] else side
+    head = f'<font point-size="13"><b>{name}</b></font>{label} <font color="{_GREY}">{size}</font>'
+    rows = "".join(_row_label(table, place, lines[place.node.row], side, linked=linked) for place in half.places())
     return (
-        '<table border="1" color="#c5ccd4" cellborder="0" cellspacing="0" cellpadding="4" style="rounded">'
+        f'<table border="1" color="{_LINE}" cellborder="0" cellspacing="0" cellpadding="4" style="rounded">'
         f'<tr><td colspan="4" align="left">{head}</td></tr><hr/>{rows}</table>'
     )
 
 
-def _row_label(table: ViewTable, place: _Place, line: Line, side: str) -> str:
+def _row_label(table: ViewTable, place: _Place, line: Line, side: str, *, linked: bool) -> str:
     row, status = place.node.row, line.status
     # On the left a row is what it was: marked is only what goes away or moves.
     marked = status in _LEAVING if side == "before" else status in _COLOURS and status is not Status.REMOVED
@@ -245,10 +314,11 @@ def _row_label(table: ViewTable, place: _Place, line: Line, side: str) -> str:
         ("right", format_bytes(nbytes) if nbytes else " "),
     )
     ports = (f' port="r{row}"', "", "", f' port="e{row}"')
+    link = f' href="row:{row}"' if linked else ""
     return (
         "<tr>"
         + "".join(
-            f'<td align="{align}" bgcolor="{fill}"{port}>{text}</td>'
+            f'<td align="{align}" bgcolor="{fill}"{port}{link}>{text}</td>'
             for (align, text), port in zip(cells, ports, strict=True)
         )
         + "</tr>"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container
 from typing import Any
 
-from peftviz.core.finding import Finding
 from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
 from peftviz.views.assets import BUNDLE, style_sheet
-from peftviz.views.formatting import plural
+from peftviz.views.exports import Exports
 from peftviz.views.language import catalogs, tell
 from peftviz.views.mime import WIDGET
+from peftviz.views.plans import Actions, Plans
 from peftviz.views.static_html import static_html
 from peftviz.views.steps import state_table, step_entries
 from peftviz.views.subjects import document
@@ -30,8 +30,6 @@ except ImportError as error:
 
 _MAX_NOTICE = 40
 
-Actions = Mapping[str, Callable[..., Any]]
-
 
 class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     """A live view of a snapshot, a diff, an audit, a report or a timeline.
@@ -40,7 +38,9 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         subject: What to show: any object that peftviz shows, but no model: `peftviz.capture(model)` gives a snapshot,
             `peftviz.watch(model)` a session with actions.
         timeline: Steps that the reader can jump between; without a subject the last one is shown.
-        actions: What the buttons do, as plain callables: `plan(adapter)`, `delete(adapter)`, `repair()`, `capture()`.
+        actions: What the buttons do, as plain callables: `plan(adapter)`, `delete(adapter)`, `repair()`, `capture()`,
+            and those of `peftviz.views.plans.OPERATIONS`, each with a list of adapters, which
+            `plan_operation(operation, adapters)` plans.
 
     Raises:
         PeftvizError: The subject is nothing that peftviz shows.
@@ -66,8 +66,8 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._timeline = timeline
         self._actions: Actions = dict(actions or {})
         self._subject = subject
-        self._plans: dict[int, tuple[str, Callable[[], Any], int]] = {}
-        self._tokens = 0
+        self._plans = Plans(self._actions, timeline)
+        self._exports = Exports()
         self._entries: list[dict[str, Any]] = []
         state = self._state()
         super().__init__(**state, _offers=sorted(self._actions), _style=style_sheet(), _texts=catalogs())
@@ -140,13 +140,19 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         if kind == "state":
             return self._send_state(request.get("index"), request.get("base"))
         if kind == "plan":
-            return self._plan(request), []
+            return self._plans.make(request), []
         if kind == "apply":
-            return self._apply(request.get("token")), []
+            done = self._plans.carry_out(request.get("token"))
+            self.refresh()
+            return done, []
         if kind == "capture":
-            self._action("capture")()
+            self._plans.action("capture")()
             self.refresh()
             return {}, []
+        if kind == "graph":
+            return self._exports.graph(self._subject, self._timeline, request), []
+        if kind == "export":
+            return self._exports.file(self._subject, self._timeline, request)
         raise PeftvizError(f"The widget does not know the request {kind!r}.", where="widget")
 
     def _send_state(self, index: Any, base: Any) -> tuple[dict[str, Any], list[bytes]]:
@@ -154,68 +160,6 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             raise PeftvizError("There is no timeline to jump in.", where="widget")
         table = state_table(self._timeline, index, base)
         return {"view": self._view(self._step_entries(self._timeline), index, base)}, [encode(table)]
-
-    def _plan(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request.get("do") == "repair":
-            repair = self._action("repair")
-            name, act, lines = "", repair, self._repair_lines()
-        else:
-            name = str(request.get("adapter"))
-            lines = _lines(self._action("plan")(name))
-            delete = self._action("delete")
-            act = lambda: delete(name)  # noqa: E731 - a def here would need a name for a thing used once
-        self._tokens += 1
-        # A plan can be carried out once, and only in the state that it was made for.
-        self._plans = {self._tokens: (name, act, self._length())}
-        return {"token": self._tokens, "lines": lines}
-
-    def _apply(self, token: Any) -> dict[str, Any]:
-        name, act, length = self._plans.pop(token, ("", None, -1))
-        if act is None:
-            raise PeftvizError(
-                "This plan was carried out already, or another one has replaced it.",
-                where="plan in the widget",
-                hint="Ask for a new plan.",
-            )
-        if length != self._length():
-            raise PeftvizError(
-                "The model has changed since this plan was made.",
-                where="plan in the widget",
-                hint="Ask for a new plan.",
-            )
-        report = act()
-        self.refresh()
-        lines = _lines(report)
-        audit = getattr(report, "audit", None)
-        if audit is not None and name:
-            left = sum(1 for finding in audit if finding.adapter == name)
-            lines.append(
-                f"◆ still named {name!r}: {plural(left, 'finding')}" if left else f"✓ no trace of {name!r} is left"
-            )
-        held = len(getattr(getattr(report, "freed", None), "alive", ()))
-        return {"lines": lines, "held": held}
-
-    def _repair_lines(self) -> list[str]:
-        findings = [finding for finding in self._findings() if finding.repairable]
-        return [
-            f"{finding.rule} {finding.path or '(model)'}: {finding.message}\n    → {finding.remedy}"
-            for finding in findings
-        ] or ["There is nothing to mend."]
-
-    def _findings(self) -> tuple[Finding, ...]:
-        if self._timeline is not None and len(self._timeline):
-            return self._timeline[-1].findings
-        return ()
-
-    def _length(self) -> int:
-        return 0 if self._timeline is None else len(self._timeline)
-
-    def _action(self, name: str) -> Callable[..., Any]:
-        if name not in self._actions:
-            raise PeftvizError(
-                f"This widget cannot {name}.", where="widget", hint="session = peftviz.watch(model) shows one that can."
-            )
-        return self._actions[name]
 
     # How it shows -----------------------------------------------------------------------------------------------------
 
@@ -233,12 +177,6 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
 
     def __repr__(self) -> str:
         return f"Inspector({self._shown.get('title', '')!r})"
-
-
-def _lines(told: Any) -> list[str]:
-    """A plan or a report as lines."""
-    lines = getattr(told, "lines", None)
-    return [str(line) for line in (lines() if callable(lines) else str(told).splitlines())]
 
 
 def _failure(error: BaseException) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 
 from peftviz.core.diff import diff
-from peftviz.errors import LookupFailure, MissingDependencyError
+from peftviz.errors import LookupFailure, MissingDependencyError, PeftvizError
 from peftviz.views.graph import graph
 from tests.core import strategies
 from tests.core.stand_in import Model
@@ -63,6 +63,44 @@ def test_a_path_of_either_state_will_do_and_an_unknown_one_names_near_ones() -> 
     with pytest.raises(LookupFailure, match="has a module 'lm_heat'") as failure:
         change.graph("lm_heat")
     assert "lm_head" in failure.value.hint
+
+
+def test_a_snapshot_is_one_state_and_knows_its_paths() -> None:
+    first, adapters, _ = story()
+    source = first.graph("model.layers.0").source
+    assert "<b>now</b>" in source
+    assert "lm_head" not in source
+    assert " -> " not in source
+    assert "lora_A" in adapters.graph().source
+    with pytest.raises(LookupFailure, match="has no module 'lm_heat'") as failure:
+        first.graph("lm_heat")
+    assert failure.value.where == "Snapshot.graph(path)"
+    assert "lm_head" in failure.value.hint
+
+
+@needs_dot
+@pytest.mark.parametrize(
+    ("ending", "start"), [("dot", b"digraph"), ("svg", b"<?xml"), ("PNG", b"\x89PNG"), ("pdf", b"%PDF")]
+)
+def test_a_picture_is_written_as_its_ending_says(tmp_path: Path, ending: str, start: bytes) -> None:
+    path = tmp_path / f"picture.{ending}"
+    assert story()[0].graph().write(str(path)) == path
+    assert path.read_bytes().startswith(start)
+
+
+def test_what_cannot_be_written_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = story()[0].graph()
+    with pytest.raises(PeftvizError, match=r"cannot be written as '\.gif'") as refusal:
+        picture.write(tmp_path / "picture.gif")
+    assert ".svg" in refusal.value.hint
+    with pytest.raises(PeftvizError, match="cannot be written") as refusal:
+        picture.write(tmp_path / "nowhere" / "picture.dot")
+    assert "nowhere" in refusal.value.where
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(MissingDependencyError):
+        picture.write(tmp_path / "picture.png")
+    assert not (tmp_path / "picture.png").exists()
+    assert picture.write(tmp_path / "picture.gv").read_text(encoding="utf-8") == picture.source
 
 
 @needs_dot
