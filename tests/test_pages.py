@@ -13,15 +13,20 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+OUTPUT = re.compile(r"^```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = [
     "README.md",
+    "README.zh.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
     *(path.relative_to(ROOT).as_posix() for path in sorted(ROOT.glob("docs/**/*.md"))),
 ]
 ELSEWHERE = ("docs/rules/", "docs/how-to/compare-two-peft-versions.md")
 PROGRAMS = [page for page in PAGES if BLOCK.search((ROOT / page).read_text("utf-8")) and not page.startswith(ELSEWHERE)]
 PRINTED = {
-    "README.md": ["math", "bytes freed"],
+    "README.md": ["lm_head.modules_to_save.math  ◆ LEFTOVER  1000 × 32", "PV101", "128000 bytes freed"],
+    "README.zh.md": ["lm_head.modules_to_save.math  ◆ LEFTOVER  1000 × 32", "PV101", "128000 bytes freed"],
     "docs/quick-start.md": ["PV101", "128000 bytes too many"],
     "docs/how-to/find-out-why-memory-is-not-freed.md": ["held by AdamW param_groups[0]", "0 bytes freed"],
     "docs/how-to/check-an-adapter-before-saving.md": ["PV101 warning", "freed 1 tensor"],
@@ -45,6 +50,14 @@ def test_the_code_of_a_page_runs(
         exec(compile("\n" * line + block.group(1), page, "exec"), scope)  # noqa: S102 (our own pages)
     printed = capsys.readouterr().out
     assert [words for words in PRINTED[page] if words not in printed] == []
+    shown = [line for block in OUTPUT.findall(text) for line in block.splitlines()]
+    assert [line for line in shown if line not in printed] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quick-start.md"])
+def test_the_first_red_row_comes_within_three_minutes(page: str) -> None:
+    to_the_red_row = (ROOT / page).read_text(encoding="utf-8").partition("LEFTOVER")[0]
+    assert len(to_the_red_row.split()) < 3 * 150, "150 words a minute, code included"
 
 
 @pytest.mark.parametrize("page", PAGES)

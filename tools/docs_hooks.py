@@ -1,4 +1,7 @@
-"""What MkDocs does not do by itself: the tutorials become pages, and folders of pages need no list in `mkdocs.yml`."""
+"""What MkDocs does not do by itself.
+
+The tutorials and the Chinese README become pages, and folders of pages need no list in `mkdocs.yml`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = {"Rules": "rules", "Formats": "formats", "Decisions": "decisions"}
 NOTEBOOK = re.compile(r"\]\((?:\.\./)+notebooks/([\w.-]+)\.ipynb\)")
+CHINESE = re.compile(r"\]\((?:\.\./)+README\.zh\.md\)")
+NEXT_TO_IT = re.compile(r'href="([\w.-]+)\.ipynb"')
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -36,14 +41,25 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
             page = tutorials.write_report(nbformat.read(source, as_version=4), Path(folder) / "page.html")
-            content = page.read_text(encoding="utf-8")
+            content = NEXT_TO_IT.sub(r'href="\1.html"', page.read_text(encoding="utf-8"))
             files.append(File.generated(config, f"notebooks/{source.stem}.html", content=content))
+    files.append(File.generated(config, "zh.md", content=_chinese_page()))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Turns links to notebooks, which lead out of the folder of the documentation, into links to their pages."""
-    return NOTEBOOK.sub(lambda link: f"]({'../' * page.file.src_uri.count('/')}notebooks/{link[1]}.html)", markdown)
+    """Turns links that lead out of the folder of the documentation into links to the pages made of what is there."""
+    up = "../" * page.file.src_uri.count("/")
+    return CHINESE.sub(f"]({up}zh.md)", NOTEBOOK.sub(lambda link: f"]({up}notebooks/{link[1]}.html)", markdown))
+
+
+def _chinese_page() -> str:
+    """README.zh.md, with its links as they are seen from docs/."""
+    text = (ROOT / "README.zh.md").read_text(encoding="utf-8").replace("[English](README.md)", "[English](index.md)")
+    text = re.sub(r"(\]\(|\"|srcset=\")docs/", r"\1", text)
+    text = re.sub(r"\]\(((?:rules|formats)/)\)", r"](\1index.md)", text)
+    text = re.sub(r"\]\(notebooks/([\w.-]+)\.ipynb\)", r"](notebooks/\1.html)", text)
+    return re.sub(r"\[([^]]+)\]\((?:LICENSE|CONTRIBUTING\.md)\)", r"\1", text)  # those two are no pages
 
 
 def _run_tutorial() -> Any:
