@@ -94,7 +94,7 @@ def _page(title: str, data: dict[str, Any], tables: list[ViewTable], text: str) 
         f"<style>{_STYLE}</style>",
         "</head>",
         "<body>",
-        f'<div id="peftviz-page">{body}</div>',
+        f'<main id="peftviz-page">{body}</main>',
         f'<script type="application/json" id="peftviz-steps">{steps}</script>',
     ]
     for number, table in enumerate(tables):

@@ -132,56 +132,23 @@ def test_short_windows_scroll(page: Any, tmp_path: Path) -> None:
     assert details["y"] + details["height"] <= bars["y"] + 1
 
 
-NAMELESS = """(root) => [...root.querySelectorAll('button, input, select, summary, [role]')]
-  .filter((part) => part.checkVisibility() && !['presentation', 'row', 'rowgroup', 'gridcell'].includes(part.role))
-  .filter((part) => !(part.ariaLabel || part.textContent.trim() || part.closest('label')?.textContent.trim()))
-  .map((part) => part.outerHTML)"""
-PALE = """(root) => {
-  const pen = Object.assign(document.createElement('canvas'), { width: 1, height: 1 })
-    .getContext('2d', { willReadFrequently: true });
-  const light = () => {
-    const [r, g, b] = [...pen.getImageData(0, 0, 1, 1).data].slice(0, 3)
-      .map((value) => value / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const fill = (color) => { pen.fillStyle = color; pen.fillRect(0, 0, 1, 1); };
-  const pale = [];
-  for (const part of root.querySelectorAll('*')) {
-    const text = [...part.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data).join('').trim();
-    if (!text || !part.checkVisibility({ visibilityProperty: true })) continue;
-    const chain = [];
-    for (let at = part; at instanceof Element; at = at.parentElement) chain.push(getComputedStyle(at).backgroundColor);
-    fill('white');
-    chain.reverse().forEach(fill);
-    const ground = light();
-    fill(getComputedStyle(part).color);
-    const ink = light();
-    const ratio = (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
-    if (ratio < 4.5) pale.push(`${ratio.toFixed(2)} ${part.className}: ${text}`);
-  }
-  return pale;
-}"""
 BAD_ROWS = """(grid) => [...grid.querySelectorAll('[role=row]:not([hidden])')].filter((row) =>
-  row.parentElement.role !== 'rowgroup' || row.children.length !== Number(grid.ariaColCount)
+  row.closest('[role]:not([role=row], [role=presentation])').role !== 'rowgroup'
+  || row.children.length !== Number(grid.ariaColCount)
   || [...row.children].some((cell) => !['gridcell', 'rowheader', 'columnheader'].includes(cell.role))
 ).map((row) => row.outerHTML)"""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_names_roles_and_contrast(page: Any, tmp_path: Path, scheme: str) -> None:
+def test_rows_and_cells_have_their_roles(page: Any, tmp_path: Path) -> None:
     _, before, after = story()
     path = tmp_path / "page.html"
     to_html(audit_snapshot(after, baseline=before), path)
-    page.emulate_media(color_scheme=scheme)
     page.goto(path.as_uri())
     root = page.get_by_role("region", name="peftviz inspector")
-    page.locator(f"[data-theme={scheme}]").wait_for()
     page.get_by_role("row", name=re.compile("LEFTOVER")).click()
-    for tab in ("Structure", "Parameters", "Memory", "Findings"):
-        page.get_by_role("tab", name=re.compile(tab)).click()
+    for tab in page.get_by_role("tab").all():
+        tab.click()
         assert page.get_by_role("tab", selected=True).count() == 1
-        assert root.evaluate(NAMELESS) == []
-        assert root.evaluate(PALE) == []
         for grid in page.locator("[role=grid], [role=treegrid]").all():
             assert grid.evaluate(BAD_ROWS) == []
             assert grid.locator("[role=row][tabindex='0']:not([hidden])").count() == 1, "one stop for the Tab key"

@@ -53,12 +53,12 @@ export class Grid {
   constructor(source: GridSource) {
     this.#source = source;
     this.#head = element("div", { class: "row head", role: "row" });
-    this.#layer = element("div", { class: "layer", role: "rowgroup" });
+    this.#layer = element("div", { class: "layer", role: "presentation" });
     this.#spacer = element("div", { class: "spacer", role: "presentation" }, this.#layer);
-    this.#nothing = element("p", { class: "nothing" });
-    this.#scroller = element("div", { class: "scroller", role: "presentation" }, this.#spacer, this.#nothing);
+    this.#nothing = element("div", { class: "nothing", role: "row" }, element("div", { role: "gridcell" }));
+    // The group itself, since what can take the focus cannot be left out of what a screen reader sees.
+    this.#scroller = element("div", { class: "scroller", role: "rowgroup" }, this.#spacer, this.#nothing);
     this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.#head), this.#scroller);
-    this.#scroller.tabIndex = -1;
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     this.#scroller.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.root.addEventListener("keydown", (event) => this.#key(event));
@@ -122,7 +122,7 @@ export class Grid {
     this.root.ariaRowCount = String(count + 1);
     this.#spacer.style.height = `${Math.min(count * ROW_HEIGHT, MAX_HEIGHT)}px`;
     this.active = Math.max(0, Math.min(this.active, count - 1));
-    this.#nothing.textContent = count ? "" : this.#source.empty();
+    this.#nothing.firstElementChild!.textContent = count ? "" : this.#source.empty();
     this.#nothing.hidden = count > 0;
     this.#top = Math.max(0, Math.min(this.#top, count * ROW_HEIGHT - this.#height));
     for (const item of this.#pool) item.place = -1;
@@ -212,8 +212,8 @@ export class Grid {
       item.row.tabIndex = place === this.active ? 0 : -1;
       item.row.ariaSelected = String(place === this.selected);
     }
-    if (lost) this.root.focus({ preventScroll: true });
-    this.root.tabIndex = this.#element(this.active) ? -1 : 0;
+    if (lost) this.#scroller.focus({ preventScroll: true });
+    this.#scroller.tabIndex = this.#element(this.active) ? -1 : 0; // one stop for the Tab key, wherever the reader has scrolled
   }
 
   #makeRow(): { row: HTMLElement; cells: HTMLElement[]; place: number } {
