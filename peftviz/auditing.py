@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftviz.core.audit import Audit, audit_snapshot
+from peftviz.core.audit import Audit, audit_snapshot, with_optimizers
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import AuditFailure
@@ -12,12 +12,18 @@ from peftviz.errors import AuditFailure
 if TYPE_CHECKING:
     import torch
 
+    from peftviz.live.optimizers import Optimizers
     from peftviz.live.session import Session
 
 _LISTED = 10
 
 
-def audit(model: torch.nn.Module | Snapshot | Session | Timeline | Step, *, baseline: Snapshot | None = None) -> Audit:
+def audit(
+    model: torch.nn.Module | Snapshot | Session | Timeline | Step,
+    *,
+    baseline: Snapshot | None = None,
+    optimizer: Optimizers | None = None,
+) -> Audit:
     """Says what is wrong with a model: what adapters left behind, where it contradicts itself, what drifted.
 
     Args:
@@ -25,44 +31,62 @@ def audit(model: torch.nn.Module | Snapshot | Session | Timeline | Step, *, base
             the last state is judged, and findings name the steps that brought them about.
         baseline: An earlier snapshot of the same model to compare with; a session, a timeline and a step have their
             own.
+        optimizer: The optimizer that trains the model, or several. With it the rules on optimizers (`PV5xx`) apply.
 
     Returns:
         The findings, worst first.
 
     Raises:
-        ModelError: It is none of these.
+        ModelError: It is none of these, or `optimizer` is no optimizer of the process in which the state was captured.
     """
+    found, history = _judged(model, baseline)
+    if optimizer is None:
+        return found
+    from peftviz.live.optimizers import read_optimizers
+
+    return with_optimizers(found, read_optimizers(optimizer, found.snapshot), history=history)
+
+
+def _judged(
+    model: torch.nn.Module | Snapshot | Session | Timeline | Step, baseline: Snapshot | None
+) -> tuple[Audit, tuple[Step, ...]]:
+    """The audit, and the steps that led to the state that was judged."""
     if isinstance(model, Snapshot):
-        return audit_snapshot(model, baseline=baseline)
+        return audit_snapshot(model, baseline=baseline), ()
     recorded = _recorded(model)
     if isinstance(recorded, Timeline):
-        if len(recorded) and (baseline is None or baseline is recorded.baseline):
-            return recorded[-1].audit
-        return audit_snapshot(recorded.current, baseline=baseline or recorded.baseline, history=recorded.steps)
+        if not len(recorded):
+            return audit_snapshot(recorded.baseline, baseline=baseline), ()
+        recorded = recorded[-1]
     if isinstance(recorded, Step):
+        history = recorded.history
         if baseline is None or baseline is recorded.baseline:
-            return recorded.audit
-        return audit_snapshot(recorded.after, baseline=baseline, history=recorded.history)
+            return recorded.audit, history
+        return audit_snapshot(recorded.after, baseline=baseline, history=history), history
     from peftviz.live.capture import capture
 
     values = "sample" if baseline is None else baseline.values
-    return audit_snapshot(capture(recorded, values=values), baseline=baseline)
+    return audit_snapshot(capture(recorded, values=values), baseline=baseline), ()
 
 
 def assert_clean(
-    model: torch.nn.Module | Snapshot | Session | Timeline | Step, *, baseline: Snapshot | None = None
+    model: torch.nn.Module | Snapshot | Session | Timeline | Step,
+    *,
+    baseline: Snapshot | None = None,
+    optimizer: Optimizers | None = None,
 ) -> None:
     """Raises unless the audit is clean: for tests, and for the cell before `save_pretrained`.
 
     Args:
         model: What `audit` takes.
         baseline: An earlier snapshot of the same model to compare with.
+        optimizer: The optimizer that trains the model, or several.
 
     Raises:
         AuditFailure: There are errors or warnings; the message lists them.
         ModelError: It is nothing that can be audited.
     """
-    found = audit(model, baseline=baseline)
+    found = audit(model, baseline=baseline, optimizer=optimizer)
     if found.clean:
         return
     faults = [finding for finding in found if finding.severity != "info"]

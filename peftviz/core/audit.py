@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, overload
 
 from peftviz.core.display import Displayed, dataframes
 from peftviz.core.finding import SEVERITIES, Finding
-from peftviz.core.rules import RULES, Facts
+from peftviz.core.rules import RULES, Facts, Rule
 from peftviz.core.rules.history import History
 from peftviz.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from peftviz.core.rows import OptimizerRow
     from peftviz.core.timeline import Step
 
-__all__ = ["Audit", "Finding", "audit_snapshot", "audit_step"]
+__all__ = ["Audit", "Finding", "audit_snapshot", "audit_step", "with_optimizers"]
 
 
 class Audit(Displayed, Sequence[Finding]):
@@ -81,7 +82,12 @@ class Audit(Displayed, Sequence[Finding]):
         return f"Audit({', '.join(words) if words else 'clean'})"
 
 
-def audit_snapshot(snapshot: Snapshot, *, baseline: Snapshot | None = None, history: Sequence[Step] = ()) -> Audit:
+def audit_snapshot(
+    snapshot: Snapshot,
+    *,
+    baseline: Snapshot | None = None,
+    history: Sequence[Step] = (),
+) -> Audit:
     """Judges a snapshot by all rules; pure, and needs neither torch nor peft.
 
     Args:
@@ -94,9 +100,28 @@ def audit_snapshot(snapshot: Snapshot, *, baseline: Snapshot | None = None, hist
         The findings, errors first, then in the order of the rules and of the tree.
     """
     facts = Facts(snapshot, baseline, history)
-    rules = (rule for rule in RULES if baseline is not None or not rule.needs_baseline)
-    found = [finding for rule in rules for finding in rule.check(rule, facts)]
-    return Audit(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)), snapshot, baseline)
+    rules = (rule for rule in RULES if rule.needs is None or (rule.needs == "baseline" and baseline is not None))
+    return _judged(facts, rules)
+
+
+def with_optimizers(found: Audit, optimizers: Sequence[OptimizerRow], *, history: Sequence[Step] = ()) -> Audit:
+    """Adds what is to be said about the optimizers that train a model.
+
+    Args:
+        found: The audit of the model.
+        optimizers: Its optimizers, read in the process that took the snapshot.
+        history: The steps that led to the state, oldest first; they tell where parameters that are gone have been.
+    """
+    facts = Facts(found.snapshot, found.baseline, history, optimizers)
+    return _judged(facts, (rule for rule in RULES if rule.needs == "optimizer"), found)
+
+
+def _judged(facts: Facts, rules: Iterable[Rule], found: Iterable[Finding] = ()) -> Audit:
+    """The findings of some rules beside those found before, worst first."""
+    findings = [*found, *(finding for rule in rules for finding in rule.check(rule, facts))]
+    return Audit(
+        sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)), facts.snapshot, facts.baseline
+    )
 
 
 def audit_step(step: Step) -> Audit:

@@ -153,6 +153,38 @@ class BaseModel:
 
 
 @dataclass(frozen=True)
+class OptimizerParameter:
+    """One parameter that an optimizer steps on.
+
+    Attributes:
+        identity: Serial number of the tensor, as in the tables of a snapshot of the same process.
+        name: The name that the optimizer was given for it, or None.
+        shape: Sizes of its dimensions.
+        nbytes: Bytes of its values.
+        state_nbytes: Bytes of the tensors that the optimizer keeps for it, such as moments.
+    """
+
+    identity: int
+    name: str | None
+    shape: tuple[int, ...]
+    nbytes: int
+    state_nbytes: int
+
+
+@dataclass(frozen=True)
+class OptimizerRow:
+    """One optimizer.
+
+    Attributes:
+        kind: Its class name, as in `"AdamW"`.
+        parameters: Its parameters, group by group.
+    """
+
+    kind: str
+    parameters: tuple[OptimizerParameter, ...]
+
+
+@dataclass(frozen=True)
 class Totals:
     """Sums over a snapshot; tensors in one storage are counted once.
 

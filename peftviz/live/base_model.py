@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftviz.core.rows import BaseModel
+from peftviz.core.rules.base_config import plain
 from peftviz.live.handles import base_of
 from peftviz.live.module_state import MODULE_SLOTS, describe
 
@@ -18,6 +19,8 @@ ENDS = ("get_input_embeddings", "get_output_embeddings")
 WHICH_TIED = "_tied_weights_keys"
 """Attribute of a transformers model class that can tie weights: their names."""
 
+_MISSING = object()
+
 PACKAGE_VERSION = "transformers_version"
 
 
@@ -25,13 +28,39 @@ def read_base(model: torch.nn.Module) -> BaseModel:
     """Reads the facts about the base of a model; what a model does not say is left empty."""
     base = base_of(model)
     attributes = vars(base)
-    config = attributes.get("config")
-    values = vars(config) if hasattr(config, "__dict__") and not callable(config) else {}
+    values = _values(attributes.get("config"))
     return BaseModel(
         config=describe({key: value for key, value in values.items() if key != PACKAGE_VERSION}),
-        attributes=tuple(sorted(name for name in attributes if name not in MODULE_SLOTS)),
+        attributes=tuple(sorted(name for name in attributes if name not in MODULE_SLOTS and _own(base, name))),
         tied=_tied(base, values),
     )
+
+
+def _own(base: torch.nn.Module, name: str) -> bool:
+    """Whether an attribute says something else than the class does for all its instances."""
+    of_class = getattr(type(base), name, _MISSING)
+    return of_class is _MISSING or of_class is not vars(base)[name]
+
+
+def config_of_baseline(model: torch.nn.Module, baseline: BaseModel) -> dict[str, Any]:
+    """The values of the config that a baseline has otherwise, as they were there; only such as can be written back."""
+    values = _values(vars(base_of(model)).get("config"))
+    then = baseline.config
+    return {
+        key: then[key]
+        for key, value in values.items()
+        if key in then and plain(then[key]) and plain(value) and describe(value) != then[key]
+    }
+
+
+def write_config(model: torch.nn.Module, values: Mapping[str, Any]) -> None:
+    """Writes values into the config of the base, all at once."""
+    _values(vars(base_of(model)).get("config")).update(values)
+
+
+def _values(config: object) -> dict[str, Any]:
+    """The attributes of a config, empty when there is none."""
+    return vars(config) if hasattr(config, "__dict__") and not callable(config) else {}
 
 
 def _tied(base: torch.nn.Module, config: Mapping[str, Any]) -> tuple[str, ...]:

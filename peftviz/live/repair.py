@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peftviz.core.plan import Action, Freed
 from peftviz.live.activity import parameters_under
+from peftviz.live.base_model import config_of_baseline, write_config
 from peftviz.live.baseline import flags_of_baseline
 from peftviz.live.capture import capture, check_model
 from peftviz.live.deletion import Report, carry_out
@@ -17,6 +18,8 @@ from peftviz.live.survey import Survey, is_wrapper
 from peftviz.live.sweep import UNSEARCHED, as_list
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from peftviz.core.snapshot import Snapshot
@@ -53,7 +56,8 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
 
     Args:
         model: Any model; one without adapters and leftovers is left as it is.
-        baseline: An earlier snapshot of the model. With it `requires_grad` of base parameters is restored.
+        baseline: An earlier snapshot of the model. With it `requires_grad` of base parameters is restored, and, when no
+            adapter is left, what adapters changed in the base's config.
 
     Returns:
         The report; `report.model` is what to go on with, the plain base model when no adapter is left.
@@ -73,6 +77,11 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
     prepared = _prepare(survey, baseline, lost)
     watched, plan, left = carry_out(prepared)
     del prepared, survey
+    after = capture(left, label="after repair")
+    config = config_of_baseline(left, baseline.base) if baseline is not None and not after.adapters else {}
+    if config:
+        write_config(left, config)
+        after = capture(left, label="after repair")
     return RepairReport(
         model=left,
         freed=watched.measure(),
@@ -84,10 +93,16 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
             *plan.warnings,
         ),
         before=before,
-        after=capture(left, label="after repair"),
+        after=after,
         baseline=baseline,
-        actions=tuple(plan.actions),
+        actions=(*plan.actions, *_written(config)),
     )
+
+
+def _written(config: Mapping[str, Any]) -> tuple[Action, ...]:
+    """The action that writes values back into the config of the base."""
+    entries = ", ".join(f"{key}={value!r}" for key, value in config.items())
+    return (Action("restore", "", f"{entries} in the config, as in the baseline"),) if config else ()
 
 
 def _prepare(survey: Survey, baseline: Snapshot | None, lost: list[str]) -> Prepared:

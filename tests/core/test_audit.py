@@ -370,7 +370,8 @@ def test_every_rule_has_a_page_that_says_what_the_rule_says() -> None:
         assert f"\n\n{rule.meaning}\n\n" in page
         parts = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
         assert list(parts) == ["What it means", "Why it hurts", "How it comes about", "Upstream", "What to do"]
-        assert ("Needs a baseline." in page.splitlines()[2]) == rule.needs_baseline
+        needed = f"Needs {'an' if rule.needs == 'optimizer' else 'a'} {rule.needs}."
+        assert (needed in page) == ("Needs" in page.splitlines()[2]) == bool(rule.needs)
         assert ("cannot mend it" in page.splitlines()[2]) <= (not rule.repairable)
         assert parts["What to do"].strip().startswith(rule.remedy.split(". ")[0])
         assert sorted(set(re.findall(r"\w+#\d+", parts["Upstream"]))) == sorted(rule.upstream)
@@ -381,7 +382,7 @@ def test_the_index_lists_the_rules_as_they_are() -> None:
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     rows = [
         f"| [{rule.code}]({rule.code}.md) | {rule.severity} | {rule.meaning} "
-        f"| {'yes' if rule.needs_baseline else 'no'} | {'yes' if rule.repairable else 'no'} |"
+        f"| {rule.needs or '–'} | {'yes' if rule.repairable else 'no'} |"
         for rule in RULES
     ]
     assert [line for line in index.splitlines() if line.startswith("| [PV")] == rows

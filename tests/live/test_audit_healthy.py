@@ -70,8 +70,11 @@ def configs() -> dict[str, Callable[[], Any]]:
 CONFIGS = configs()
 
 
-def no_findings(model: Any, baseline: Any = None) -> None:
-    assert [(finding.rule, finding.path, finding.message) for finding in audit(model, baseline=baseline)] == []
+def no_findings(model: Any, baseline: Any = None, known: str = "") -> None:
+    """Asserts that there is no finding, infos included; `known` is the rule of infos that are true of the model."""
+    found = audit(model, baseline=baseline)
+    assert [(finding.rule, finding.path, finding.message) for finding in found if finding.rule != known] == []
+    assert found.clean
 
 
 @pytest.mark.parametrize("tie", [False, True], ids=["untied", "tied"])
@@ -79,6 +82,8 @@ def no_findings(model: Any, baseline: Any = None) -> None:
 def test_adding_and_switching(method: str, tie: bool) -> None:
     if tie and method == "LoRA tokens and head":
         pytest.skip("PEFT wraps the wrapper of a tied head, up to 0.18 it raises")
+    # Of a tied pair an adapter trains a copy of one, or of each: worth knowing.
+    known = "PV306" if tie and method.endswith("head") else ""
     plain = base(tie=tie)
     before = capture(plain)
     no_findings(plain, before)
@@ -86,20 +91,20 @@ def test_adding_and_switching(method: str, tie: bool) -> None:
         model = peft.get_peft_model(plain, CONFIGS[method](), adapter_name="a")
     except AttributeError as unfit:
         pytest.skip(f"this PEFT does not fit this transformers: {unfit}")
-    no_findings(model)
-    no_findings(model, before)
+    no_findings(model, known=known)
+    no_findings(model, before, known)
     one = capture(model)
     try:
         model.add_adapter("b", CONFIGS[method]())
     except ValueError as refused:  # AdaLoRA, bias="all": one adapter only
         assert "only" in str(refused)  # noqa: PT017
         return
-    no_findings(model)
-    no_findings(model, before)
-    no_findings(model, one)
+    no_findings(model, known=known)
+    no_findings(model, before, known)
+    no_findings(model, one, known)
     for name in ("b", "a"):
         model.set_adapter(name)
-        no_findings(model, before)
+        no_findings(model, before, known)
 
 
 def test_several_active_merged_and_disabled() -> None:

@@ -27,5 +27,6 @@ def test_the_example_of_a_page(code: str, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)  # some examples save a checkpoint
     names: dict[str, Any] = {}
     exec(example("index") + example(code), names)  # noqa: S102  # our own pages
-    found = audit(names.get("model", names["base"]), baseline=names.get("baseline")).of(code)
+    model = names.get("model", names["base"])
+    found = audit(model, baseline=names.get("baseline"), optimizer=names.get("optimizer")).of(code)
     assert found or code in MENDED

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from peftviz.core.rules import activity, drift, leftovers, structure, ties, values
+from peftviz.core.rules import (
+    activity,
+    base_config,
+    drift,
+    dtypes,
+    leftovers,
+    optimizers,
+    structure,
+    targets,
+    ties,
+    values,
+)
 from peftviz.core.rules.facts import Facts
 from peftviz.core.rules.rule import Rule
 
@@ -94,7 +105,7 @@ RULES: tuple[Rule, ...] = (
         remedy="repair(model, baseline=...) sets the flags back.",
         repairable=True,
         check=drift.frozen_or_unfrozen,
-        needs_baseline=True,
+        needs="baseline",
         upstream=("peft#3025", "peft#3717", "peft#2936"),
     ),
     Rule(
@@ -105,7 +116,7 @@ RULES: tuple[Rule, ...] = (
         remedy="A snapshot holds no values to go back to: load the base model again.",
         repairable=False,
         check=values.changed_weights,
-        needs_baseline=True,
+        needs="baseline",
         upstream=("peft#1860", "peft#1933", "peft#3498"),
     ),
     Rule(
@@ -116,7 +127,7 @@ RULES: tuple[Rule, ...] = (
         remedy="Call model.tie_weights(), after checking which of the two values is the right one.",
         repairable=False,
         check=ties.lost_ties,
-        needs_baseline=True,
+        needs="baseline",
     ),
     Rule(
         code="PV304",
@@ -136,8 +147,28 @@ RULES: tuple[Rule, ...] = (
         remedy="Load the adapter from where it was saved. Run get_peft_model or add_adapter once a name.",
         repairable=False,
         check=drift.replaced_adapters,
-        needs_baseline=True,
+        needs="baseline",
         upstream=("peft#2295", "trl#4713"),
+    ),
+    Rule(
+        code="PV306",
+        title="Tied by config, apart in fact",
+        severity="error",
+        meaning="The config says that embeddings and output layer have one weight, and they have two.",
+        remedy="Call model.tie_weights() with the right one in place, or set config.tie_word_embeddings to False.",
+        repairable=False,
+        check=ties.declared_ties,
+        upstream=("peft#2777",),
+    ),
+    Rule(
+        code="PV307",
+        title="Config of the base changed",
+        severity="warning",
+        meaning="The adapters are gone, and what they changed in the config of the base is not.",
+        remedy="repair(model, baseline=...) writes the values of the baseline back.",
+        repairable=True,
+        check=base_config.changed_config,
+        needs="baseline",
     ),
     Rule(
         code="PV401",
@@ -161,12 +192,51 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         code="PV403",
-        title="Target that matches nothing",
+        title="Entry that matches nothing",
         severity="info",
-        meaning="A config targets a module name that the model does not have.",
-        remedy="Check target_modules for a slip of the pen or for another model's names.",
+        meaning="An entry of a config names something that the model does not have.",
+        remedy="Check the entry for a slip of the pen or for another model's names.",
         repairable=False,
-        check=structure.targets_of_nothing,
+        check=targets.targets_of_nothing,
+    ),
+    Rule(
+        code="PV404",
+        title="Targeted and not adapted",
+        severity="warning",
+        meaning="A config targets modules that have nothing of the adapter, though others of it have.",
+        remedy="Delete the adapter and add or load it again.",
+        repairable=False,
+        check=targets.targets_not_adapted,
+    ),
+    Rule(
+        code="PV405",
+        title="Mixed dtypes in an adapter",
+        severity="warning",
+        meaning="Weights of one adapter have several dtypes.",
+        remedy="Cast the adapter as a whole, for example with peft's cast_adapter_dtype.",
+        repairable=False,
+        check=dtypes.mixed_dtypes,
+    ),
+    Rule(
+        code="PV501",
+        title="Optimizer of parameters that are gone",
+        severity="warning",
+        meaning="An optimizer holds parameters that the model does not have any more.",
+        remedy="Make the optimizer anew from the parameters that the model has now.",
+        repairable=False,
+        check=optimizers.parameters_gone,
+        needs="optimizer",
+        upstream=("diffusers#8532",),
+    ),
+    Rule(
+        code="PV502",
+        title="Parameters that no optimizer has",
+        severity="info",
+        meaning="Parameters of the model require gradients, and no optimizer that was given has them.",
+        remedy="Make the optimizer after the adapters are added, or add the parameters with add_param_group.",
+        repairable=False,
+        check=optimizers.untrained_parameters,
+        needs="optimizer",
     ),
 )
 

@@ -7,13 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from peftviz.core.rules.facts import Facts
-from peftviz.core.tables import IntArray, Role, TensorFlag
+from peftviz.core.rules.facts import HANDLE_CHILD, Facts
+from peftviz.core.snapshot import Snapshot
+from peftviz.core.tables import IntArray, ModuleFlag, Role, TensorFlag
 
 SHOWN_PATHS = 8
 
+HELD_AS = (HANDLE_CHILD, "model")
+"""Names under which PEFT's handles hold the tuner, and the tuner the model."""
+
 _HOW_TO_RUN = "runtime_config"
 """Entry of every LoRA config that says how it runs, not what it is."""
+
+
+def base_row(snapshot: Snapshot) -> int:
+    """Row of the model that PEFT's handles hold; 0 where there are none."""
+    modules, row = snapshot.modules, 0
+    while modules.role[row] == Role.WRAPPER and modules.flags[row] & ModuleFlag.PEFT_CLASS:
+        held = [child for child in snapshot.child_rows(row).tolist() if snapshot.names[modules.name[child]] in HELD_AS]
+        if not held:
+            break
+        row = held[0]
+    return row
 
 
 def has_adapters(facts: Facts) -> bool:

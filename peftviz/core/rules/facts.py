@@ -18,6 +18,7 @@ from peftviz.core.tables import IntArray, ModuleFlag, Role
 
 if TYPE_CHECKING:
     from peftviz.core.diff import Diff
+    from peftviz.core.rows import OptimizerRow
     from peftviz.core.timeline import Step
 
 HANDLE_CHILD = "base_model"
@@ -31,12 +32,20 @@ class Facts:
         snapshot: The state to judge.
         baseline: An earlier state of the same model, or None.
         history: The steps that led to the state, as far as they were recorded.
+        optimizers: The optimizers that train the model, as far as they were given.
     """
 
-    def __init__(self, snapshot: Snapshot, baseline: Snapshot | None = None, history: Sequence[Step] = ()) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        baseline: Snapshot | None = None,
+        history: Sequence[Step] = (),
+        optimizers: Sequence[OptimizerRow] = (),
+    ) -> None:
         self.snapshot = snapshot
         self.baseline = baseline
         self.history = History(history)
+        self.optimizers = tuple(optimizers)
 
     # The tree -----------------------------------------------------------------------------------------------------
 

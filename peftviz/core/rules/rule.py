@@ -21,7 +21,7 @@ class Rule:
         meaning: One line on what a finding of it means.
         remedy: What to do about a finding of it.
         repairable: Whether `peftviz.repair` can mend its findings, unless a finding says otherwise.
-        needs_baseline: Whether it is silent without a baseline.
+        needs: What it is silent without: `"baseline"`, `"optimizer"` or None.
         check: The rule itself, from facts to findings.
         upstream: Where it is reported, as in `"peft#2381"`: a project of Hugging Face, an issue or pull request of it.
     """
@@ -33,7 +33,7 @@ class Rule:
     remedy: str
     repairable: bool
     check: Callable[[Rule, Facts], Iterable[Finding]]
-    needs_baseline: bool = False
+    needs: str | None = None
     upstream: tuple[str, ...] = ()
 
     @property

@@ -71,30 +71,3 @@ def unsafe_to_save(rule: Rule, facts: Facts) -> Iterator[Finding]:
             "first": [snapshot.tensor_path(int(row)) for row in rows[:SHOWN_KEYS]],
         },
     )
-
-
-def targets_of_nothing(rule: Rule, facts: Facts) -> Iterator[Finding]:
-    """PV403: an entry of a config's `target_modules` matches no module."""
-    snapshot = facts.snapshot
-    present = {snapshot.names[code] for code in np.unique(snapshot.modules.name[1:]).tolist()}
-    paths: list[str] | None = None
-    for adapter in snapshot.adapters:
-        targets = adapter.config.get("target_modules")
-        if not isinstance(targets, (list, tuple)) or adapter.name not in snapshot.adapter_names:
-            continue
-        missing = []
-        for target in sorted(str(target) for target in targets):
-            if target in present:
-                continue
-            if "." in target:
-                paths = [f".{path}" for path in snapshot.module_paths()] if paths is None else paths
-                if any(path.endswith(f".{target}") for path in paths):
-                    continue
-            missing.append(target)
-        if missing:
-            yield rule.finding(
-                "",
-                f"The config of {adapter.name!r} targets {quoted(missing)}, but the model has no module of that name.",
-                {"missing": missing, "target_modules": sorted(str(target) for target in targets)},
-                adapter=adapter.name,
-            )

@@ -1,0 +1,85 @@
+"""PV405: an adapter whose weights have several dtypes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from peftviz.core.finding import Finding
+from peftviz.core.rules.columns import distinct
+from peftviz.core.rules.facts import Facts
+from peftviz.core.rules.rule import Rule
+from peftviz.core.tables import IntArray, Role, TensorFlag
+
+FLOATS = ("float", "bfloat")
+"""How the names of dtypes that can be trained begin."""
+
+
+def mixed_dtypes(rule: Rule, facts: Facts) -> Iterator[Finding]:
+    """PV405: weights of one adapter differ in dtype: within a layer, or its copies from its layers."""
+    snapshot, tensors = facts.snapshot, facts.snapshot.tensors
+    if not len(tensors):
+        return
+    dtypes = sorted({spec.dtype for spec in snapshot.specs if spec.dtype.startswith(FLOATS)})
+    code_of = {dtype: code for code, dtype in enumerate(dtypes)}
+    dtype = np.array([code_of.get(spec.dtype, -1) for spec in snapshot.specs], np.int64)[tensors.spec]
+    theirs = (tensors.adapter != 0) & (dtype >= 0) & ((tensors.flags & TensorFlag.BUFFER) == 0)
+    for code in np.unique(tensors.adapter[theirs]).tolist():
+        name = snapshot.adapter_names[code]
+        if name not in facts.all_known and facts.all_known:
+            continue  # PV101 and PV103 tell of it
+        layers = np.flatnonzero(theirs & (tensors.adapter == code) & (tensors.role == Role.ADAPTER))
+        copies = np.flatnonzero(theirs & (tensors.adapter == code) & (tensors.role == Role.SAVED))
+        yield from _within_layers(rule, facts, name, layers, dtype, dtypes)
+        yield from _copies(rule, facts, name, (layers, copies), dtype, dtypes)
+
+
+def _within_layers(
+    rule: Rule, facts: Facts, name: str, rows: IntArray, dtype: IntArray, dtypes: list[str]
+) -> Iterator[Finding]:
+    """Layers in which the weights of one adapter have several dtypes."""
+    holder = _holder_of(facts)[facts.snapshot.tensors.owner[rows]]
+    mixed = [at for at, members in distinct(holder) if at >= 0 and len(set(dtype[rows[members]].tolist())) > 1]
+    if not mixed:
+        return
+    inside = rows[np.isin(holder, mixed)]
+    counts = Counter(dtypes[code] for code in dtype[inside].tolist())
+    path = facts.snapshot.module_path(mixed[0])
+    more = f" and {len(mixed) - 1} more" if len(mixed) > 1 else ""
+    yield rule.finding(
+        path,
+        f"In {path}{more}, weights of {name!r} are {' and '.join(sorted(counts))}: without autocast, forward raises.",
+        {"layers": len(mixed), "weights": dict(sorted(counts.items()))},
+        adapter=name,
+        rows=mixed,
+    )
+
+
+def _copies(
+    rule: Rule, facts: Facts, name: str, parts: tuple[IntArray, IntArray], dtype: IntArray, dtypes: list[str]
+) -> Iterator[Finding]:
+    """Copies of whole modules that are not of the dtype of the adapter's own weights."""
+    of_layers, of_copies = ({dtypes[code] for code in dtype[rows].tolist()} for rows in parts)
+    if not of_layers or not of_copies or of_layers == of_copies:
+        return
+    first = int(parts[1][0])
+    yield rule.finding(
+        facts.snapshot.tensor_path(first),
+        f"The copies that {name!r} trains are {' and '.join(sorted(of_copies))}, its layers' weights "
+        f"{' and '.join(sorted(of_layers))}.",
+        {"copies": sorted(of_copies), "layers": sorted(of_layers)},
+        adapter=name,
+        severity="info",
+        remedy="PEFT casts an adapter's weights to float32 and leaves copies as they are; cast them too, or neither.",
+    )
+
+
+def _holder_of(facts: Facts) -> npt.NDArray[np.int64]:
+    """For each module row the layer whose container it lies in, -1 outside of containers. Shape `(modules,)`."""
+    holder = np.full(len(facts.snapshot.modules), -1, np.int64)
+    for row in np.flatnonzero(facts.containers).tolist():
+        holder[row : facts.snapshot.subtree_end[row]] = facts.snapshot.modules.parent[row]
+    return holder
