@@ -163,7 +163,7 @@ export class TensorTable implements Tab {
 
   #fillSum({ columns, row, cells }: Cells, group: Group, name: string, open?: boolean): void {
     row.className = "row sum";
-    row.ariaLevel = "1";
+    row.ariaLevel = this.#grouping ? "1" : null;
     row.ariaExpanded = open === undefined ? null : String(open);
     row.style.setProperty("--level", "0");
     const { bytes } = this.#desk.model.table.summary;
