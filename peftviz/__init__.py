@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from peftviz.live.session import Session as Session
     from peftviz.live.session import watch as watch
     from peftviz.live.switching import OperationReport as OperationReport
+    from peftviz.live.unload import UnloadReport as UnloadReport
+    from peftviz.live.unload import unload as unload
     from peftviz.views.language import set_language as set_language
     from peftviz.views.widget import Inspector as Inspector
 
@@ -52,6 +54,7 @@ _HOMES = {
     "Session": "live.session",
     "Snapshot": "core.snapshot",
     "Step": "core.timeline",
+    "UnloadReport": "live.unload",
     "assert_clean": "auditing",
     "audit": "auditing",
     "capture": "live.capture",
@@ -62,6 +65,7 @@ _HOMES = {
     "plan_deletion": "live.deletion",
     "repair": "live.repair",
     "set_language": "views.language",
+    "unload": "live.unload",
     "watch": "live.session",
 }
 

@@ -30,6 +30,7 @@ PRINTED = {
     "docs/quick-start.md": ["PV101", "128000 bytes too many"],
     "docs/how-to/find-out-why-memory-is-not-freed.md": ["held by AdamW param_groups[0]", "0 bytes freed"],
     "docs/how-to/check-an-adapter-before-saving.md": ["PV101 warning", "freed 1 tensor"],
+    "docs/how-to/get-the-base-model-back.md": ["Unloaded 'chat'; go on with report.model", "unwrap 5"],
     "docs/neighbours.md": ["but the configs are ['chat']", "Linear (math)", "PV101"],
 }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from peftviz.core.tables import TensorFlag
 from peftviz.live.identity import REGISTRY
-from peftviz.live.peft_facts import MODEL_SLOTS, WRAPPED_SLOTS
+from peftviz.live.peft_facts import CONFIG_FIELDS_SET, MODEL_SLOTS, WRAPPED_SLOTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
     from peftviz.core.snapshot import Snapshot
@@ -36,6 +38,17 @@ def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bo
     by_path = {plain_path(path): bool(flag) for path, flag in zip(baseline.tensor_paths(), flags, strict=True)}
     named: list[tuple[str, torch.nn.Parameter]] = list(survey.model.named_parameters())
     return {id(parameter): by_path[plain] for path, parameter in named if (plain := plain_path(path)) in by_path}
+
+
+def settings_of_baseline(base: torch.nn.Module, baseline: Snapshot | None) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Fields of the base model's config that PEFT set: the fields, the name of one, and its value in the baseline."""
+    config = vars(base).get("config")
+    fields = getattr(config, "__dict__", None)
+    if baseline is None or not isinstance(fields, dict):
+        return
+    for name in CONFIG_FIELDS_SET:
+        if name in fields and name in baseline.base.config and fields[name] != baseline.base.config[name]:
+            yield fields, name, baseline.base.config[name]
 
 
 def plain_path(path: str) -> str:

@@ -175,7 +175,7 @@ def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Modul
     watched = Watched(prepared)
     noted = note_before(prepared)
     try:
-        _apply(prepared, journal)
+        apply(prepared, journal)
         verify(prepared, noted)
     except BaseException:
         journal.rollback()
@@ -185,7 +185,8 @@ def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Modul
     return watched, prepared.plan, prepared.model_after
 
 
-def _apply(prepared: Prepared, journal: Journal) -> None:
+def apply(prepared: Prepared, journal: Journal) -> None:
+    """Carries out what was prepared, through the journal."""
     gone = set(prepared.plan.names)
     others = [
         [name for name in as_list(vars(module)[MERGED_OF_LAYER]) if name not in gone] for module in prepared.merged

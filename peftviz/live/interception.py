@@ -28,6 +28,7 @@ OWN_OPERATIONS = {
     ("peftviz.live.switching", "disable_adapters"): "peftviz.disable_adapters",
     ("peftviz.live.switching", "merge_adapter"): "peftviz.merge_adapter",
     ("peftviz.live.switching", "unmerge_adapter"): "peftviz.unmerge_adapter",
+    ("peftviz.live.unload", "unload"): "peftviz.unload",
 }
 """Functions of peftviz that change a model, and the names their steps bear."""
 

@@ -66,6 +66,17 @@ class Journal:
             self._records.append((_restore_data, (tensor, tensor.data, tensor.detach().clone())))
         self.checkpoint()
 
+    def protect_items(self, mapping: MutableMapping[Any, Any]) -> None:
+        """Notes all items of a dictionary that foreign code is about to change; undoing restores items and order."""
+        self._records.append((_restore_exactly, (mapping, list(mapping.items()))))
+        self.checkpoint()
+
+    def set_data(self, tensor: torch.Tensor, data: torch.Tensor) -> None:
+        """`tensor.data = data`."""
+        self._records.append((_restore_data, (tensor, tensor.data, None)))
+        self.checkpoint()
+        tensor.data = data
+
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Runs foreign code whose effects were protected before."""
         self.checkpoint()
@@ -103,11 +114,19 @@ def _restore_all(mapping: MutableMapping[Any, Any], items: list[tuple[Any, Any]]
         mapping[key] = value
 
 
+def _restore_exactly(mapping: MutableMapping[Any, Any], items: list[tuple[Any, Any]]) -> None:
+    _restore_all(mapping, items)
+    known = {key for key, _ in items}
+    for key in [key for key in mapping if key not in known]:
+        del mapping[key]
+
+
 def _restore_requires_grad(tensor: torch.Tensor, value: bool) -> None:
     tensor.requires_grad = value
 
 
-def _restore_data(tensor: torch.Tensor, data: torch.Tensor, values: torch.Tensor) -> None:
+def _restore_data(tensor: torch.Tensor, data: torch.Tensor, values: torch.Tensor | None) -> None:
     with torch.no_grad():
-        data.copy_(values)
+        if values is not None:
+            data.copy_(values)
         tensor.data = data

@@ -59,6 +59,15 @@ ACTIVE_OF_HANDLE = "active_adapter"
 ACTIVE_OF_LAYER = "_active_adapter"
 DISABLED_OF_LAYER = "_disable_adapters"
 MERGED_OF_LAYER = "merged_adapters"
+PROMPT_LEARNING = "is_prompt_learning"
+"""Property of a config: the method adds inputs and changes no weights."""
+
+CONFIG_FIELDS_SET = ("pretraining_tp",)
+"""Fields of the base model's config that `PeftModel` sets and never puts back."""
+
+MERGE_CHECK = "_check_merge_allowed"
+"""Method of a tuner that raises when its model may not be merged."""
+
 MIXIN_LOADED = "_hf_peft_config_loaded"
 """Attribute that transformers' and diffusers' mixins set while a model has adapters."""
 

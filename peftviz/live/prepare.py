@@ -18,6 +18,7 @@ from peftviz.live.activity import (
 )
 from peftviz.live.adaption import Swap, own_parameters, swaps
 from peftviz.live.handles import base_of, outer_handles, without_adapter
+from peftviz.live.keeping import plain_tensors, replaced
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
@@ -35,7 +36,7 @@ from peftviz.live.sweep import UNSEARCHED, Edits, as_list, sweep_containers, swe
 from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 
 @dataclass
@@ -63,6 +64,8 @@ def prepare(
     unwrap: bool,
     restored: dict[int, bool] | None = None,
     mend: bool = False,
+    kept: Mapping[int, torch.nn.Module] | None = None,
+    in_base: Collection[str] = (),
 ) -> Prepared:
     """Works out everything a deletion does.
 
@@ -73,6 +76,8 @@ def prepare(
         unwrap: Whether to take off wrappers that nobody needs any more.
         restored: `requires_grad` of base parameters by `id`, from a baseline; applied when the last adapter goes.
         mend: Bring everything in line, not only what the names touch: empty wrappers, active adapters, flags.
+        kept: Trained copies that take the place of what their wrapper wraps, by `id` of the wrapper.
+        in_base: Adapters whose changes stay in the base weights: merged ones are not taken out.
     """
     wanted = frozenset(names)
     known = set(survey.names) | wanted
@@ -85,11 +90,17 @@ def prepare(
     prepared = Prepared(survey, None, edits, activity)  # type: ignore[arg-type]
 
     prepared.swaps = swaps(survey, activity, wanted)
+    kept = kept or {}
+    leave = wanted.difference(in_base)
     merged = [(holder, noted) for holder in survey.holders if (noted := _merged(holder.module))]
-    merged = [(holder, noted) for holder, noted in merged if not wanted.isdisjoint(noted)]
+    merged = [(holder, noted) for holder, noted in merged if not leave.isdisjoint(noted)]
     prepared.merged = [holder.module for holder, _ in merged]
     actions += [("unmerge", holder.row, "", "taken out of the base weights") for holder, _ in merged]
-    prepared.doomed = [*_doomed(survey, wanted), *_doomed_outside(survey, wanted, prepared.swaps)]
+    prepared.doomed = [
+        *_doomed(survey, wanted, kept),
+        *_doomed_outside(survey, wanted, prepared.swaps),
+        *replaced(survey, kept),
+    ]
     prepared.doomed_ids = {id(tensor) for *_, tensor in prepared.doomed}
     trainable = any(tensor.requires_grad for *_, tensor in prepared.doomed)
     if mend:  # a copy that comes back trains when the rest of its adapter does
@@ -140,7 +151,7 @@ def prepare(
         _train(prepared, moved, configs, actions)
     _freeze_switched_off(prepared, actions, is_last=is_last)
 
-    done = plan_unwrapping(survey, prepared.leaving, edits)
+    done = plan_unwrapping(survey, prepared.leaving, edits, kept)
     actions += [("unwrap", row, "", f"{cls} comes off") for row, cls in done]
     if wanted or done:
         correct_targets(survey, {survey.tree.paths[row] for row, _ in done}, edits)
@@ -165,7 +176,7 @@ def prepare(
         nbytes=nbytes,
         is_last=is_last,
         unwrap=unwrap,
-        warnings=limits_of(survey, wanted, is_last=is_last, baseline=restored is not None),
+        warnings=limits_of(survey, leave, is_last=is_last, baseline=restored is not None),
     )
     prepared.model_after = base_of(survey.model) if is_last and unwrap else survey.model
     return prepared
@@ -175,12 +186,14 @@ def _merged(module: torch.nn.Module) -> list[str]:
     return as_list(vars(module).get(MERGED_OF_LAYER)) if is_peft_class(type(module)) else []
 
 
-def _doomed(survey: Survey, names: frozenset[str]) -> Iterator[tuple[Container, str, torch.Tensor]]:
+def _doomed(
+    survey: Survey, names: frozenset[str], kept: Mapping[int, torch.nn.Module]
+) -> Iterator[tuple[Container, str, torch.Tensor]]:
     """Tensors that go with the names: the container that holds each, its path from there, the tensor.
 
     A tensor that another adapter holds too, as the projections of VeRA, stays.
     """
-    seen: set[int] = set()
+    seen = {id(tensor) for module in kept.values() for tensor in plain_tensors(module)}
     for container in survey.containers:
         if names.isdisjoint(container.keys):
             continue

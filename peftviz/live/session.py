@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from peftviz.live.deletion import DeletionReport
     from peftviz.live.repair import RepairReport
     from peftviz.live.switching import OperationReport
+    from peftviz.live.unload import UnloadReport
 
 
 def watch(model: torch.nn.Module, *, values: str = "sample", display: bool | None = None) -> Session:
@@ -277,6 +278,21 @@ class Session(views.Displayed):
         from peftviz.live.switching import unmerge_adapter
 
         return unmerge_adapter(model, baseline=self.baseline)
+
+    def unload(self, *, merge: bool = False) -> UnloadReport:
+        """Takes every adapter off, as one step; `session.model` is the base model then. See `peftviz.unload`.
+
+        Args:
+            merge: Whether the active adapters are written into the base first.
+
+        Raises:
+            SessionClosedError: The session is closed.
+            AdapterError: The model has no adapters, or one that is to be merged cannot be.
+        """
+        model = self._open().model
+        from peftviz.live.unload import unload
+
+        return unload(model, merge=merge, baseline=self.baseline)
 
     def close(self) -> None:
         """Stops recording and lets go of the model. The timeline stays; changes made last are in it. Idempotent."""

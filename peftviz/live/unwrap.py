@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from peftviz.live.activity import available_on
+from peftviz.live.keeping import take_over
 from peftviz.live.peft_facts import DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
 from peftviz.live.survey import Survey, is_dict_like, is_wrapper, keys_of, wrapped_module
 from peftviz.live.sweep import SLOTS, Edits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     import torch
 
@@ -57,8 +58,16 @@ def adapters_on(wrapper: torch.nn.Module, known: Collection[str], shared: Collec
     return found or set(available_on(wrapper))
 
 
-def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits) -> list[tuple[int, str]]:
+def plan_unwrapping(
+    survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits, kept: Mapping[int, torch.nn.Module]
+) -> list[tuple[int, str]]:
     """Notes the edits that put the wrapped modules back in the wrappers' places.
+
+    Args:
+        survey: The model.
+        leaving: Wrappers that are taken off, by `id`.
+        edits: Where to note it.
+        kept: Trained copies that take the place instead, by `id` of the wrapper.
 
     Returns:
         Record and class of each wrapper that goes, every place of it.
@@ -70,6 +79,9 @@ def plan_unwrapping(survey: Survey, leaving: dict[int, torch.nn.Module], edits: 
         if is_wrapper(type(parent)) and name not in WRAPPED_SLOTS:
             continue  # a part of a wrapper that stays
         inner = wrapped_module(module)
+        copy = kept.get(id(module))
+        if copy is not None and not (inner is not None and take_over(inner, copy, edits)):
+            inner = copy
         while inner is not None and id(inner) in leaving:
             inner = wrapped_module(inner)
         if inner is not None and edits.set(vars(parent)["_modules"], name, inner):

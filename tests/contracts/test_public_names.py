@@ -20,6 +20,7 @@ FUNCTIONS = {
     "plan_deletion": ["model", "adapter"],
     "repair": ["model", "baseline"],
     "set_language": ["language"],
+    "unload": ["model", "merge", "baseline"],
     "watch": ["model"],
 }
 
@@ -35,8 +36,9 @@ CLASSES = {
     "OperationReport": ["audit", "diff", "model", "plan"],
     "PeftvizError": [],
     "RepairReport": ["audit", "diff", "freed", "model"],
-    "Session": ["baseline", "close", "delete_adapter", "merge_adapter", "model", "repair", "set_adapter", "step"],
+    "Session": ["baseline", "close", "delete_adapter", "merge_adapter", "model", "repair", "set_adapter", "unload"],
     "Snapshot": ["adapters", "find", "module", "save", "tensor", "to_frame", "to_html", "to_text", "totals"],
+    "UnloadReport": ["adapters", "audit", "diff", "freed", "merged", "model"],
     "Step": ["after", "arguments", "before", "diff", "duration", "error", "label", "operation", "warnings"],
 }
 

@@ -22,6 +22,7 @@ FILES = (
     "test_deletion_rollback.py",
     "test_repair.py",
     "test_switching.py",
+    "test_unload.py",
 )
 
 pytestmark = pytest.mark.upstream

@@ -9,8 +9,6 @@ export interface RowOptions {
   shape?: string;
   bytes?: number;
   run?: number;
-  was?: string;
-  exists?: number;
 }
 
 export type Row = [depth: number, label: string, options?: RowOptions];
@@ -37,8 +35,7 @@ export function bytesOf(rows: readonly Row[], single = false): ArrayBuffer {
     set("label", code(label));
     set("kind", options.kind ?? 0);
     set("status", options.status ?? 0);
-    set("exists", options.exists ?? 3);
-    set("was", code(options.was ?? ""));
+    set("exists", 3);
     for (const side of ["before", "after"]) {
       set(`type_${side}`, code(options.type ?? "Module"));
       set(`shape_${side}`, code(options.shape ?? ""));
