@@ -11,7 +11,7 @@ from peftviz.errors import AdapterError, near_matches
 from peftviz.live.baseline import flags_of_baseline
 from peftviz.live.capture import capture, check_model, paused_garbage_collection
 from peftviz.live.journal import Journal
-from peftviz.live.peft_facts import MERGED_OF_LAYER
+from peftviz.live.peft_facts import MERGED_OF_LAYER, experts_of
 from peftviz.live.prepare import Prepared, prepare
 from peftviz.live.survey import Survey, wrapped_module
 from peftviz.live.sweep import as_list
@@ -237,8 +237,9 @@ def _prepare(model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None,
             where=f"{survey.kind} model {type(model).__name__}",
             hint=near_matches(str(adapter), known),
         )
-    others = [name for name in survey.living if name != adapter]
-    names = {adapter} if others else set(known)  # with the last adapter go the leftovers of all others
+    whole = {adapter, *_experts(survey, adapter)}
+    others = [name for name in survey.living if name not in whole]
+    names = whole if others else set(known)  # with the last adapter go the leftovers of all others
     prepared = prepare(survey, adapter, names, unwrap=unwrap, restored=flags_of_baseline(survey, baseline))
     if prepared.merged and merged == "refuse":
         places = [action.path for action in prepared.plan.actions if action.kind == "unmerge"]
@@ -248,3 +249,15 @@ def _prepare(model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None,
             hint="Call model.unmerge_adapter() first, or pass merged='unmerge' to have it taken out here.",
         )
     return prepared
+
+
+def _experts(survey: Survey, adapter: str) -> tuple[str, ...]:
+    """Adapters that go with one because they are parts of it."""
+    for name, config in survey.configs.items():
+        if adapter in experts_of(config):
+            raise AdapterError(
+                f"Adapter {adapter!r} is an expert of {name!r}, which weighs a fixed number of them.",
+                where=f"{survey.kind} model {type(survey.model).__name__}",
+                hint=f"Delete {name!r}: its experts go with it.",
+            )
+    return experts_of(survey.configs.get(adapter))

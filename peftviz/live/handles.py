@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from peftviz.errors import AdapterError
-from peftviz.live.peft_facts import ACTIVE_OF_HANDLE, MODEL_SLOTS, OUTER_HANDLES, PEFT_ARGUMENTS, handle_kind
+from peftviz.live.peft_facts import (
+    ACTIVE_OF_HANDLE,
+    FIRST_ADDED,
+    INNER_TUNER,
+    MODEL_SLOTS,
+    OUTER_HANDLES,
+    PEFT_ARGUMENTS,
+    handle_kind,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +28,7 @@ def base_of(model: torch.nn.Module) -> torch.nn.Module:
     """The model inside PEFT's handles; the model itself when it is none of them."""
     while handle_kind(model) is not None:
         children = vars(model)["_modules"]
-        inner = next((children[slot] for slot in MODEL_SLOTS if children.get(slot) is not None), None)
+        inner = next((children[slot] for slot in (*MODEL_SLOTS, INNER_TUNER) if children.get(slot) is not None), None)
         if inner is None:
             return model
         model = inner
@@ -34,6 +43,28 @@ def outer_handles(survey: Survey) -> list[torch.nn.Module]:
 def without_adapter(method: str, handle: torch.nn.Module) -> functools.partial[Any]:
     """A method for a handle that has no adapter: it runs the base model until an adapter is active again."""
     return functools.partial(_run, handle, method)
+
+
+def starting_anew(handle: torch.nn.Module) -> functools.partial[Any]:
+    """`add_adapter` for a handle that has no adapter: it is built anew, its first adapter active, as a fresh one is.
+
+    What many methods share between their adapters is set up when a tuner is made, and never by `add_adapter`.
+    """
+    return functools.partial(_start, handle)
+
+
+def _start(handle: torch.nn.Module, *arguments: Any, **keywords: Any) -> None:
+    given = inspect.signature(getattr(type(handle), FIRST_ADDED)).bind(handle, *arguments, **keywords).arguments
+    _, name, config, *rest = given.items()
+    before = dict(vars(handle))
+    base = base_of(handle)
+    vars(handle).clear()
+    try:
+        type(handle).__init__(handle, base, config[1], name[1], **dict(rest))
+    except BaseException:
+        vars(handle).clear()
+        vars(handle).update(before)
+        raise
 
 
 def _run(handle: torch.nn.Module, method: str, *arguments: Any, **keywords: Any) -> Any:

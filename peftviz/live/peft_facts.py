@@ -47,6 +47,9 @@ FORWARDED = (
 )
 """Methods of a `PeftModel` that look up the active adapter and fail without one."""
 
+FIRST_ADDED = "add_adapter"
+"""Method of a `PeftModel` that, on one without adapters, has to build the tuner anew."""
+
 PEFT_ARGUMENTS = ("adapter_names", "alora_offsets")
 """Arguments of `forward` and `generate` that PEFT adds; a base model does not know them."""
 
@@ -256,6 +259,12 @@ SWAPPED_IN = "_enabled"
 """Attributes of the tuner of adaption prompts: by adapter the modules in which it replaces a child, the replacements
 that are not in the model now, and whether the active one's are."""
 
+INNER_TUNER = "lora_model"
+"""Name under which the tuner of X-LoRA keeps that of its experts, which holds the model."""
+
+WEIGHER = "internal_xlora_classifier"
+"""Name of the module of X-LoRA's tuner that weighs the experts."""
+
 TARGETED_ATTRIBUTES = ("targeted_module_names", "targeted_parameter_names")
 """Lists of a tuner: paths of what it adapted."""
 
@@ -305,6 +314,13 @@ def accepts_no_active_adapter(cls: type) -> bool:
 def is_config_class(cls: type) -> bool:
     """Whether a class describes an adapter; its fields are the user's, not state of the model."""
     return any(base.__name__ == "PeftConfigMixin" and is_peft_class(base) for base in cls.__mro__)
+
+
+def experts_of(config: object) -> tuple[str, ...]:
+    """Adapters that another one is made of, by its config: the experts of X-LoRA."""
+    if not any(base.__name__ == "XLoraConfig" for base in type(config).__mro__):
+        return ()
+    return tuple(str(name) for name in vars(config).get("adapters") or ())
 
 
 def is_peft_function(function: object) -> bool:

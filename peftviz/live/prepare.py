@@ -17,21 +17,24 @@ from peftviz.live.activity import (
     wrapped_parameters,
 )
 from peftviz.live.adaption import Swap, own_parameters, swaps
-from peftviz.live.handles import base_of, outer_handles, without_adapter
+from peftviz.live.handles import base_of, outer_handles, starting_anew, without_adapter
 from peftviz.live.keeping import plain_tensors, replaced
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
     DISABLED_OF_LAYER,
+    FIRST_ADDED,
     FORWARDED,
     MERGED_OF_LAYER,
     MIXIN_LOADED,
     MODULE_NAMES_OF_HANDLE,
+    WEIGHER,
+    experts_of,
     handle_kind,
     is_auxiliary_wrapper,
     is_peft_class,
 )
-from peftviz.live.survey import Container, Survey, is_wrapper
+from peftviz.live.survey import Container, Holder, Survey, is_wrapper
 from peftviz.live.sweep import UNSEARCHED, Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
 
@@ -137,6 +140,9 @@ def prepare(
         actions.append((kind, holder.row, "", f"{_words(before)} -> {_words(after)}"))
         if is_auxiliary_wrapper(type(holder.module)):
             moved.update((id(holder.module), name) for name in after if name not in before)
+    for holder in weighers(survey, wanted):
+        edits.delete(vars(holder.module)["_modules"], WEIGHER)
+        actions.append(("remove", holder.row, WEIGHER, "weighs experts that go"))
     for swap in prepared.swaps:
         swap.note(edits)
         actions.append(
@@ -231,6 +237,11 @@ def _doomed_outside(
             for inner, parameter in own_parameters(replacement).items():
                 yield at, inner, parameter
     seen: set[int] = set()
+    for holder in weighers(survey, names):
+        weigher = vars(holder.module)["_modules"][WEIGHER]
+        at = Container(weigher, holder, WEIGHER, (), False)
+        for path, parameter in weigher.named_parameters():
+            yield at, path, parameter
     for holder in survey.holders:
         for attribute, value in vars(holder.module).items():
             if type(value) is dict and attribute not in UNSEARCHED and not names.isdisjoint(value):
@@ -240,6 +251,13 @@ def _doomed_outside(
                         if id(tensor) not in in_tree and id(tensor) not in seen:
                             seen.add(id(tensor))
                             yield at, path, tensor
+
+
+def weighers(survey: Survey, names: Collection[str]) -> list[Holder]:
+    """Tuners that weigh experts which go."""
+    if not any(experts_of(config) for name, config in survey.configs.items() if name in names):
+        return []
+    return [holder for holder in survey.holders if WEIGHER in vars(holder.module)["_modules"]]
 
 
 def _tensors_in(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
@@ -375,6 +393,7 @@ def _forget_configs(
             for method in FORWARDED:
                 if callable(getattr(type(handle), method, None)):
                     edits.set(vars(handle), method, without_adapter(method, handle))
+            edits.set(vars(handle), FIRST_ADDED, starting_anew(handle))
 
 
 def _words(names: tuple[str, ...]) -> str:
