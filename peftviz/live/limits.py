@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftviz.live.peft_facts import MODEL_SLOTS, is_peft_class, is_peft_function
+from peftviz.live.peft_facts import changes_of_base, is_peft_class, is_peft_function
 from peftviz.live.sweep import HOOK_SLOTS
 
 if TYPE_CHECKING:
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 
     from peftviz.live.survey import Survey
 
-CHANGING_INITIALISERS = ("pissa", "olora", "corda", "loftq")
-"""First words of `init_lora_weights` that write into the base weights."""
+CHANGES = {
+    "weights": "changed base weights when it was added; they stay changed: load them again to have them back.",
+    "biases": "trains biases of the base model in place; they keep their trained values.",
+    "layers": "repeated layers of the base model; they stay repeated.",
+}
 
 
-def limits_of(survey: Survey, names: Collection[str], *, is_last: bool, baseline: bool) -> tuple[str, ...]:
-    """Warnings about what the adapters did to the base model and deletion does not undo."""
-    warnings = []
-    for name, config in survey.configs.items():
-        if name not in names:
-            continue
-        fields = vars(config) if hasattr(config, "__dict__") else {}
-        initialiser = fields.get("init_lora_weights")
-        if isinstance(initialiser, str) and initialiser.startswith(CHANGING_INITIALISERS):
-            warnings.append(
-                f"init_lora_weights={initialiser!r} of {name!r} changed base weights when it was added; "
-                "they stay changed: load the base weights again to have them back."
-            )
-        bias = fields.get("bias")
-        if isinstance(bias, str) and bias != "none":
-            warnings.append(
-                f"bias={bias!r} of {name!r} trains biases of the base model in place; they keep their trained values."
-            )
-        if fields.get("layer_replication"):
-            warnings.append(f"layer_replication of {name!r} repeated layers of the base model; they stay repeated.")
+def limits_of(
+    survey: Survey, names: Collection[str], adapters: Collection[int], *, is_last: bool, baseline: bool
+) -> tuple[str, ...]:
+    """Warnings about what the adapters did to the base model and deletion does not undo.
+
+    Args:
+        survey: The model.
+        names: Adapters that go.
+        adapters: `id` of tensors that are no part of the base.
+        is_last: Whether no adapter is left.
+        baseline: Whether there is a snapshot from before the first adapter.
+    """
+    warnings = [
+        f"{argument} of {name!r} {CHANGES[kind]}"
+        for name, config in survey.configs.items()
+        if name in names
+        for kind, argument in changes_of_base(config).items()
+    ]
     if is_last and not baseline:
-        adapters = _adapter_parameters(survey)
         base = [parameter for parameter in survey.parameters if id(parameter) not in adapters]
         frozen = sum(not parameter.requires_grad for parameter in base)
         if frozen:
@@ -58,7 +58,10 @@ def _hooks_left(survey: Survey) -> list[str]:
         if is_peft_class(type(holder.module)):
             continue
         slots = vars(holder.module)
-        count = sum(is_peft_function(hook) for slot in HOOK_SLOTS for hook in slots[slot].values())
+        hooks = [hook for slot in HOOK_SLOTS for hook in slots[slot].values() if is_peft_function(hook)]
+        count = sum(
+            not is_peft_class(type(getattr(hook, "__self__", None))) for hook in hooks
+        )  # methods go with theirs
         if count:
             found[holder.path] = count
     return [
@@ -66,12 +69,3 @@ def _hooks_left(survey: Survey) -> list[str]:
         f"{'stays' if count == 1 else 'stay'}: set for gradient checkpointing, and harmless without it."
         for path, count in found.items()
     ]
-
-
-def _adapter_parameters(survey: Survey) -> set[int]:
-    return {
-        id(parameter)
-        for container in survey.containers
-        if container.name not in MODEL_SLOTS
-        for parameter in container.module.parameters()
-    }

@@ -265,6 +265,9 @@ INNER_TUNER = "lora_model"
 WEIGHER = "internal_xlora_classifier"
 """Name of the module of X-LoRA's tuner that weighs the experts."""
 
+SET_IN_CONFIG = "pretraining_tp"
+"""Field of a base model's config that a `PeftModel` sets to 1 when it is made."""
+
 TARGETED_ATTRIBUTES = ("targeted_module_names", "targeted_parameter_names")
 """Lists of a tuner: paths of what it adapted."""
 
@@ -321,6 +324,40 @@ def experts_of(config: object) -> tuple[str, ...]:
     if not any(base.__name__ == "XLoraConfig" for base in type(config).__mro__):
         return ()
     return tuple(str(name) for name in vars(config).get("adapters") or ())
+
+
+CHANGING_INITIALISERS = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""First words of `init_lora_weights` that write into the base weights."""
+
+
+def changes_of_base(config: object) -> dict[str, str]:
+    """What an adapter does to the base model for good, by its config.
+
+    Returns:
+        The argument in words, by what it changes: `"weights"`, `"biases"` or `"layers"`.
+    """
+    fields = vars(config) if hasattr(config, "__dict__") else {}
+    found = {}
+    initialiser, bias = fields.get("init_lora_weights"), fields.get("bias")
+    if isinstance(initialiser, str) and initialiser.startswith(CHANGING_INITIALISERS):
+        found["weights"] = f"init_lora_weights={initialiser!r}"
+    if fields.get("kasa_config"):
+        found["weights"] = "kasa_config"
+    if isinstance(bias, str) and bias != "none":
+        found["biases"] = f"bias={bias!r}"
+    if fields.get("layer_replication"):
+        found["layers"] = "layer_replication"
+    return found
+
+
+def saved_modules(config: object) -> frozenset[str]:
+    """Names of the modules that an adapter trains and saves as a whole."""
+    return frozenset((vars(config) if hasattr(config, "__dict__") else {}).get(MODULE_NAMES_OF_HANDLE) or ())
+
+
+def is_for_inference(config: object) -> bool:
+    """Whether an adapter stays frozen when it becomes active."""
+    return bool((vars(config) if hasattr(config, "__dict__") else {}).get("inference_mode"))
 
 
 def is_peft_function(function: object) -> bool:

@@ -32,7 +32,9 @@ from peftviz.live.peft_facts import (
     experts_of,
     handle_kind,
     is_auxiliary_wrapper,
+    is_for_inference,
     is_peft_class,
+    saved_modules,
 )
 from peftviz.live.survey import Container, Holder, Survey, is_wrapper
 from peftviz.live.sweep import UNSEARCHED, Edits, as_list, sweep_containers, sweep_hooks, sweep_state
@@ -182,7 +184,7 @@ def prepare(
         nbytes=nbytes,
         is_last=is_last,
         unwrap=unwrap,
-        warnings=limits_of(survey, leave, is_last=is_last, baseline=restored is not None),
+        warnings=limits_of(survey, leave, prepared.doomed_ids, is_last=is_last, baseline=restored is not None),
     )
     prepared.model_after = base_of(survey.model) if is_last and unwrap else survey.model
     return prepared
@@ -311,7 +313,7 @@ def _train(
     prepared: Prepared, moved: set[tuple[int | None, str]], configs: dict[str, Any], actions: list[Noted]
 ) -> None:
     """What becomes active becomes trainable, since what it replaces was, unless its config is for inference."""
-    allowed = {(owner, name) for owner, name in moved if not getattr(configs.get(name), "inference_mode", False)}
+    allowed = {(owner, name) for owner, name in moved if not is_for_inference(configs.get(name))}
     counts: dict[str, int] = {}
     for owner, name in sorted(allowed, key=lambda pair: (pair[1], pair[0] or 0)):
         changed = sum(
@@ -356,16 +358,12 @@ def _forget_configs(
     for row, registry in survey.registries:
         for name in registry:
             if name in names:
-                gone_modules.update(getattr(registry[name], "modules_to_save", None) or ())
+                gone_modules |= saved_modules(registry[name])
                 edits.delete(registry, name)
                 actions.append(("forget", row, "", f"config of {name!r}"))
-    kept_modules = {
-        module
-        for name, config in survey.configs.items()
-        if name not in names
-        for module in getattr(config, "modules_to_save", None) or ()
-    }
-    gone = gone_modules - kept_modules
+    gone = gone_modules.difference(
+        *(saved_modules(config) for name, config in survey.configs.items() if name not in names)
+    )
     owners = [holder.module for holder in survey.holders if not is_wrapper(type(holder.module))]
     for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
         listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)

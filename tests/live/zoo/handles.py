@@ -58,7 +58,9 @@ def perturb(model: torch.nn.Module, name: str) -> None:
             parameters = [module[name]]
         else:
             continue
-        for parameter in filter(torch.is_floating_point, parameters):
+        for parameter in parameters:
+            if not parameter.is_floating_point() or parameter.numel() == 1:  # ranks and the like are single numbers
+                continue
             with torch.no_grad():
                 parameter += 0.1 * torch.rand(parameter.shape)
 

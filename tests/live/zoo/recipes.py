@@ -1,7 +1,7 @@
 """A recipe for each method that PEFT registers; `tuners.py` and `prompts.py` hold the recipes.
 
 A recipe gives one case a mode that the method's config has: `plain`, with `modules_to_save` (`heads`), with
-`trainable_token_indices` (`tokens`). A method without a recipe fails `test_methods.py`.
+`trainable_token_indices` (`tokens`). A method without a recipe fails `test_deletion_methods.py`.
 """
 
 from __future__ import annotations
