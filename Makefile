@@ -11,7 +11,7 @@ PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadsco
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test lint format typecheck bundle pytest notebooks upstream bench docs clean
+.PHONY: help install demo test lint format typecheck bundle pytest notebooks upstream bench docs binder-links clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -46,6 +46,10 @@ endif
 # Strict: a link that leads nowhere fails. The tests build the same once, into a folder of their own.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Writes the Binder badge and links into the READMEs, for the repository's public address: make binder-links REPOSITORY=owner/name
+binder-links: install
+	$(BIN)/python tools/binder_links.py $(REPOSITORY)
 
 bench: install
 	$(BIN)/python -m benchmarks

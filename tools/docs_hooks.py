@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = {"Rules": "rules", "Formats": "formats", "Decisions": "decisions"}
+FOLDERS = {"How to": "how-to", "Rules": "rules", "Formats": "formats", "Decisions": "decisions"}
 NOTEBOOK = re.compile(r"\]\((?:\.\./)+notebooks/([\w.-]+)\.ipynb\)")
 CHINESE = re.compile(r"\]\((?:\.\./)+README\.zh\.md\)")
 NEXT_TO_IT = re.compile(r'href="([\w.-]+)\.ipynb"')

@@ -13,16 +13,19 @@ import type { Failure, StepEntry, View } from "./kernel.ts";
 import { memoryBars } from "./memory.ts";
 import { say } from "./messages.ts";
 import { TreeModel } from "./model.ts";
-import { Parameters } from "./parameters.ts";
 import { Structure } from "./structure.ts";
-import { Memory } from "./tables.ts";
 import { Tabs } from "./tabs.ts";
+import { TensorTable } from "./tensor_table.ts";
 import { TimelineView } from "./timeline.ts";
 import { Toolbar } from "./toolbar.ts";
 import type { Table } from "./wire.ts";
 
 /** The tabs after the tree, in their order. */
-const FURTHER_TABS: readonly MakeTab[] = [(desk) => new Parameters(desk), (desk) => new Memory(desk), (desk) => new Findings(desk)];
+const FURTHER_TABS: readonly MakeTab[] = [
+  (desk) => new TensorTable(desk, "parameters"),
+  (desk) => new TensorTable(desk, "memory"),
+  (desk) => new Findings(desk),
+];
 
 export class App implements Desk {
   readonly root: HTMLElement;
@@ -185,8 +188,8 @@ export class App implements Desk {
     previousFinding: () => this.#toFinding(-1),
     nextStep: () => this.#timeline.step(1),
     previousStep: () => this.#timeline.step(-1),
-    copyPath: () => this.#press(".ways > :first-child"),
-    copyPython: () => this.#press(".ways > :last-child"),
+    copyPath: () => this.#press(".copy-path"),
+    copyPython: () => this.#press(".copy-python"),
     onlyChanges: () => this.#toolbar.toggle("onlyChanges"),
     fold: () => this.#toolbar.toggle("fold"),
     sideBySide: () => this.#toolbar.toggle("sideBySide"),

@@ -1,67 +1,123 @@
-/** What stands in the cells of a row, for the tree and for the flat table of parameters. */
+/** What stands in the cells of a row: in the tree, in the two panes, and in the tables of parameters. */
 
 import { element, setText } from "./dom.ts";
-import { ARROW, formatBytes, formatCount, formatPair, visible } from "./format.ts";
+import { ARROW, formatBytes, formatCount, formatDelta, formatPair, visible } from "./format.ts";
 import type { GridColumn } from "./grid.ts";
-import { KINDS, STATUS, say, trainable, trainableSpoken } from "./messages.ts";
-import { LEFTOVER, MODULE, SAME, type TreeModel } from "./model.ts";
+import { KINDS, type Key, ROLES, STATUS, say, trainable, trainableSpoken } from "./messages.ts";
+import type { TreeModel } from "./model.ts";
+import { classOf } from "./tensor_rows.ts";
+import { LEFTOVER, MODULE, SAME } from "./tree.ts";
 import type { ColumnName } from "./wire.ts";
 
-const column = (key: string, title: string, end = false, sortable = false): GridColumn => ({ key, title, end, sortable, width: "" });
+type Side = "before" | "after";
 
-/** Columns of the tree, of the tree with each side in columns of its own, and of the flat table of parameters. */
-export function columnsFor(kind: "tree" | "split" | "parameters"): readonly GridColumn[] {
-  if (kind === "parameters") {
-    return [
-      column("path", say("parameter"), false, true), column("change", say("change"), false, true), column("shape", say("shape"), false, true),
-      column("dtype", say("dtype"), false, true), column("device", say("device")), column("trainable", say("trainable"), false, true),
-      column("elements", say("elements"), true, true), column("memory", say("memory"), true, true),
-    ];
-  }
-  const front = [column("name", say("module")), column("change", say("change"))];
-  if (kind === "split") {
-    const twice = (["before", "after"] as const).flatMap((when) =>
-      (["type", "shape", "dtype", "device", "trainable", "bytes"] as const).map((key) =>
-        column(`${key}_${when}`, `${say(key === "bytes" ? "memory" : key)} ${say(when)}`, key === "bytes")));
-    return [...front, ...twice];
-  }
-  return [
-    ...front, column("type", say("type")), column("shape", say("shape")), column("device", say("device")),
-    column("trainable", say("trainable")), column("memory", say("memory"), true),
-  ];
+/** One row of a grid, to be filled. */
+export interface Cells {
+  columns: readonly GridColumn[];
+  row: HTMLElement;
+  cells: readonly HTMLElement[];
 }
 
-/** What stands in a cell, to measure it; of names, which are in code type, the number of characters. */
-export function cellText(model: TreeModel, key: string, at: number, head: number, level: number): string | number {
-  if (key === "memory") return amount(model, at, 1);
-  if (key === "change") return "";
-  if (key !== "name" && key !== "path") return value(model, key, at);
-  const { text, alike, note } = nameTexts(model, at, head, level);
-  return text.length + (alike || note ? alike.length + note.length + 1 : 0) + (level > 0 ? 2 * level + 1.5 : 0);
+/** A name, and what stands around it. */
+export interface Name {
+  name: string;
+  twisty?: string;
+  alike?: string;
+  note?: string;
+  /** The whole of it, where `name` is a part. */
+  title?: string;
 }
 
-/** Fills the cells of one row; `head` is the top of the chain shown as one row, or -1 for the full path. */
-export function fillRow(
-  model: TreeModel, columns: readonly GridColumn[], row: HTMLElement, cells: readonly HTMLElement[], at: number, head: number, level: number,
-): void {
-  const status = level > 0 ? model.table.columns.status[at] : model.tensorStatus(at);
-  row.className = `row ${STATUS[status][1]}`;
-  if (level > 0) {
-    row.ariaLevel = String(level);
-    row.style.setProperty("--level", String(Math.min(level - 1, 24)));
-    row.ariaExpanded = model.hasChildren(at) ? String(model.isOpen(at)) : null;
+const ENDS = new Set(["elements", "before", "after", "memory", "difference", "bytes"]);
+
+/** Columns by table, in order; those after the bar are shown when the reader asks for them. */
+const TABLES = {
+  tree: "name change type shape device trainable memory | dtype role adapter elements before difference",
+  panes: "name_before type_before shape_before trainable_before bytes_before change name_after type_after shape_after trainable_after bytes_after | dtype_before device_before dtype_after device_after",
+  parameters: "path change shape dtype device trainable elements memory | class role adapter before difference",
+  memory: "path elements before after difference | change shape dtype device trainable class role adapter",
+} as const;
+
+const TITLES: Readonly<Record<string, Key>> = { name: "module", path: "parameter", before: "memoryBefore", after: "memoryAfter", bytes: "memory", class: "moduleClass" };
+
+export function columnsFor(table: keyof typeof TABLES, single: boolean): GridColumn[] {
+  const [shown, more] = TABLES[table].split(" | ").map((names) => names.split(" "));
+  const column = (key: string, extra: boolean): GridColumn => {
+    const [base, side] = key.split("_");
+    const title = say(TITLES[base] ?? (base as Key));
+    const sortable = table === "parameters" || table === "memory";
+    return { key, title: side && base === "name" ? say(`side.${side as Side}`) : title, end: ENDS.has(base), sortable, width: "", extra };
+  };
+  return [...shown.map((key) => column(key, false)), ...more.map((key) => column(key, true))].filter(({ key }) => !single || !["before", "difference", "change"].includes(key));
+}
+
+/** What stands in a cell of the tree, to measure it; of names, which are in code type, the number of characters. */
+export function treeText(model: TreeModel, key: string, place: number): string | number {
+  const { shown } = model;
+  if (shown.gaps[place]) return "";
+  const at = shown.rows[place];
+  if (!key.startsWith("name")) return cellText(model, key, at);
+  const { name, alike = "", note = "" } = treeName(model, key, place);
+  return name.length + (alike || note ? alike.length + note.length + 1 : 0) + 2 * (key === "name_before" ? shown.oldLevels[place] : shown.levels[place]) + 1.5;
+}
+
+/** Fills the cells of a row of the tree, or of a place that stands for rows that are left out. */
+export function fillTreeRow(model: TreeModel, { columns, row, cells }: Cells, place: number): void {
+  const { rows, levels, oldLevels, gaps } = model.shown;
+  const at = rows[place];
+  const gap = gaps[place];
+  const status = model.table.columns.status[at];
+  row.className = gap ? "row gap" : `row ${STATUS[status][1]}`;
+  row.ariaLevel = String(levels[place]);
+  row.style.setProperty("--level", String(Math.min(levels[place] - 1, 24)));
+  row.style.setProperty("--old-level", String(Math.min(oldLevels[place] - 1, 24)));
+  row.ariaExpanded = gap ? "false" : model.hasChildren(at) ? String(model.isOpen(at)) : null;
+  if (gap) {
+    fillCells(columns, cells, (key) => (key.startsWith("name") ? { name: "", twisty: "⋯", note: say("unchanged", { count: gap }) } : ""));
+    return;
   }
   columns.forEach(({ key }, index) => {
+    const side = key.split("_")[1] as Side | undefined;
+    cells[index].classList.toggle("none", side !== undefined && !model.on(side, at));
+  });
+  fillCells(
+    columns, cells,
+    (key) => (key.startsWith("name") ? treeName(model, key, place) : key === "change" ? badge(status) : cellText(model, key, at)),
+    share(model, at),
+  );
+  spokenCells(model, columns, cells, at);
+}
+
+export function tensorText(model: TreeModel, key: string, at: number, level: number): string | number {
+  return key === "path" ? model.path(at).length + 2 * level : cellText(model, key, at);
+}
+
+/** Fills the cells of a parameter or buffer; its level is 0 in a table without groups. */
+export function fillTensor(model: TreeModel, { columns, row, cells }: Cells, at: number, level: number): void {
+  const status = model.tensorStatus(at);
+  row.className = `row ${STATUS[status][1]}`;
+  row.ariaLevel = level ? String(level) : null;
+  row.ariaExpanded = null;
+  row.style.setProperty("--level", String(level));
+  const path = model.path(at);
+  const { columns: data } = model.table;
+  const note = data.was[at] ? say("was", { path: visible(model.text(data.was, at)) }) : visible(model.text(data.note, at));
+  fillCells(columns, cells, (key) => (key === "path" ? { name: visible(path), note, title: visible(path, 1000) } : key === "change" ? badge(status) : cellText(model, key, at)), share(model, at));
+  spokenCells(model, columns, cells, at);
+}
+
+/** Puts texts, names and badges into cells; the share of all memory is the length of the bar. */
+export function fillCells(columns: readonly GridColumn[], cells: readonly HTMLElement[], content: (key: string) => string | Name | HTMLElement, part = 0): void {
+  columns.forEach(({ key }, index) => {
     const cell = cells[index];
-    if (key === "name" || key === "path") name(model, cell, at, head, level);
-    else if (key === "change") cell.replaceChildren(badge(status));
-    else if (key === "memory") memory(model, cell, at, status);
-    else {
-      const text = value(model, key, at);
-      setText(cell, text);
-      cell.title = text;
-      if (key.startsWith("trainable")) cell.ariaLabel = spoken(model, key, at, text);
-    }
+    const value = cell.classList.contains("none") ? "" : content(key);
+    cell.ariaLabel = null;
+    if (typeof value === "string") {
+      if (key === "memory" || key === "after") fillMemory(cell, value, part);
+      else setText(cell, value);
+      cell.title = value;
+    } else if (value instanceof Node) cell.replaceChildren(value);
+    else fillName(cell, value, key === "path");
   });
 }
 
@@ -71,100 +127,114 @@ export function badge(status: number): HTMLElement {
   return element("span", { class: `pill ${name}` }, element("span", { "aria-hidden": "true" }, `${symbol} `), say(`status.${name}`));
 }
 
-function nameTexts(model: TreeModel, at: number, head: number, level: number): { text: string; alike: string; note: string } {
+/** `module`, `parameter` or `buffer`. */
+export function kindOf(model: TreeModel, at: number): string {
+  return say(`kind.${KINDS[model.table.columns.kind[at]]}`);
+}
+
+/** A value before and after, empty where the row is not there on that side. */
+export function sides(model: TreeModel, key: string, at: number): [before: string, after: string] {
+  const one = (side: Side): string => {
+    const text = sideText(model, key, side, at);
+    return key === "trainable" ? text.replace("✓", say("trainable.yes")) : text;
+  };
+  return [one("before"), one("after")];
+}
+
+/** Bytes after, and those before where they differ. */
+export function amount(before: number, after: number): string {
+  if (before === after) return after ? formatBytes(after) : "";
+  return before ? `${formatBytes(before)} ${ARROW} ${after ? formatBytes(after) : "0"}` : `+${formatBytes(after)}`;
+}
+
+function treeName(model: TreeModel, key: string, place: number): Name {
+  const { rows, heads } = model.shown;
+  const at = rows[place];
   const { columns, strings } = model.table;
+  const twisty = model.hasChildren(at) ? (model.isOpen(at) ? "▾" : "▸") : "";
   const own = strings[columns.label[at]];
-  const above = head >= 0 && head !== at ? model.parent[head] : model.parent[at];
-  let text = head < 0 ? model.path(at) : at === 0 ? own : model.pathFrom(at, Math.max(0, above));
-  const folded = model.folding && level > 0 ? model.runOf[at] : 0;
-  if (folded) text = text.slice(0, text.length - own.length).replace(/\.$/, ""); // `layers.0` stands for all of `layers 0–31: 32 alike`
-  const note = columns.was[at] ? say("was", { path: visible(strings[columns.was[at]]) }) : visible(strings[columns.note[at]]);
-  return { text: visible(text), alike: folded ? say("alike", { range: `${own}–${Number(own) + folded - 1}`, count: folded }) : "", note };
+  const folded = model.folding ? model.runOf[at] : 0;
+  const old = key === "name_before";
+  let name = old ? model.oldName(at, heads[place]) : at === 0 ? own : model.pathFrom(at, Math.max(0, model.parent[heads[place]]));
+  if (folded) name = name.slice(0, name.length - own.length).replace(/\.$/, ""); // `layers.0` stands for all of `layers 0–31: 32 alike`
+  const was = columns.was[at] ? say("was", { path: visible(strings[columns.was[at]]) }) : "";
+  return {
+    name: visible(name), twisty,
+    alike: folded ? say("alike", { range: `${own}–${Number(own) + folded - 1}`, count: folded }) : "",
+    note: key === "name" ? was || visible(strings[columns.note[at]]) : "",
+    title: visible(old ? model.oldPath(at) : model.path(at), 1000) || undefined,
+  };
 }
 
 /** The name in two pieces: what has to give way is the front, since the end of a path tells more. */
-function name(model: TreeModel, cell: HTMLElement, at: number, head: number, level: number): void {
-  const { text, alike, note } = nameTexts(model, at, head, level);
-  const title = visible(model.path(at), 1000) || text;
+function fillName(cell: HTMLElement, { name, twisty, alike, note, title = name }: Name, path: boolean): void {
   const parts: Node[] = [];
-  if (level > 0) parts.push(element("span", { class: "twisty", "aria-hidden": "true" }, model.hasChildren(at) ? (model.isOpen(at) ? "▾" : "▸") : ""));
-  const last = alike ? -1 : text.lastIndexOf(".");
-  const cut = head < 0 ? text.lastIndexOf(".", last - 1) : last;
-  if (cut > 0) parts.push(element("code", { class: "front", title }, element("bdi", {}, text.slice(0, cut))));
-  parts.push(element("code", { title }, cut > 0 ? text.slice(cut) : text));
+  if (twisty !== undefined) parts.push(element("span", { class: "twisty", "aria-hidden": "true" }, twisty));
+  const last = alike ? -1 : name.lastIndexOf(".");
+  const cut = path ? name.lastIndexOf(".", last - 1) : last;
+  if (cut > 0) parts.push(element("code", { class: "front", title }, element("bdi", {}, name.slice(0, cut))));
+  if (name) parts.push(element("code", { title }, cut > 0 ? name.slice(cut) : name));
   if (alike) parts.push(element("em", { title: alike }, alike));
   if (note) parts.push(element("span", { class: "note", title: note }, note));
   cell.replaceChildren(...parts);
-  cell.ariaLabel = [head < 0 ? title : text, alike, note].filter(Boolean).join(" ");
+  cell.ariaLabel = [path ? title : name, alike, note].filter(Boolean).join(" ");
 }
 
-function memory(model: TreeModel, cell: HTMLElement, at: number, status: number): void {
-  const { bytes_before: before, bytes_after: after } = model.table.columns;
-  const total = Math.max(before[0] ?? 0, after[0] ?? 0) || 1;
-  let text = cell.firstElementChild as HTMLElement | null;
-  if (!text) {
-    text = element("span", { class: "amount" });
-    cell.append(text, element("span", { class: "bar", "aria-hidden": "true" }, element("span")));
+function fillMemory(cell: HTMLElement, text: string, part: number): void {
+  let shown = cell.firstElementChild as HTMLElement | null;
+  if (!shown) {
+    shown = element("span", { class: "amount" });
+    cell.append(shown, element("span", { class: "bar", "aria-hidden": "true" }, element("span")));
   }
-  setText(text, amount(model, at, status));
-  const share = Math.max(after[at], 0) / total;
-  (cell.lastElementChild!.firstElementChild as HTMLElement).style.width = share > 0 ? `${Math.max(3, share * 100)}%` : "0";
-  cell.title = `${formatBytes(before[at])} ${ARROW} ${formatBytes(after[at])}`;
+  setText(shown, text);
+  (cell.lastElementChild!.firstElementChild as HTMLElement).style.width = part > 0 ? `${Math.max(3, part * 100)}%` : "0";
 }
 
-function amount({ table: { columns } }: TreeModel, at: number, status: number): string {
-  const before = columns.bytes_before[at];
-  const after = columns.bytes_after[at];
-  const now = formatBytes(after);
-  if (before === after || status === SAME) return after ? now : "";
-  return before ? `${formatBytes(before)} ${ARROW} ${after ? now : "0"}` : `+${now}`;
+function share({ table: { columns } }: TreeModel, at: number): number {
+  return columns.bytes_after[at] / (Math.max(columns.bytes_before[0] ?? 0, columns.bytes_after[0] ?? 0) || 1);
 }
 
-function value(model: TreeModel, key: string, at: number): string {
-  const { columns } = model.table;
-  const cut = key.lastIndexOf("_");
-  if (cut > 0) return side1(model, key.slice(0, cut), key.slice(cut + 1), at);
-  if (key === "elements") return formatPair(formatCount(columns.numel_before[at]), formatCount(columns.numel_after[at]));
-  if (key === "trainable" && columns.status[at] === LEFTOVER && columns.trainable_after[at] === 2) return say("trainable.still");
+function cellText(model: TreeModel, key: string, at: number): string {
+  const { columns, strings } = model.table;
+  const [base, side] = key.split("_");
+  if (side) return sideText(model, base, side as Side, at);
+  if (key === "change") return "";
+  if (key === "memory") return columns.status[at] === SAME && columns.bytes_after[at] ? formatBytes(columns.bytes_after[at]) : amount(columns.bytes_before[at], columns.bytes_after[at]);
+  if (key === "after") return columns.bytes_after[at] ? formatBytes(columns.bytes_after[at]) : "";
+  if (key === "before") return columns.bytes_before[at] ? formatBytes(columns.bytes_before[at]) : "";
+  if (key === "difference") return formatDelta(columns.bytes_before[at], columns.bytes_after[at], true);
+  if (key === "role") return say(`role.${ROLES[columns.role[at]]}`);
+  if (key === "adapter") return visible(strings[columns.adapter[at]], 40);
+  if (key === "class") return visible(strings[classOf(model, at)]);
+  if (key === "trainable" && columns.status[at] >= LEFTOVER && columns.trainable_after[at] === 2) return say("trainable.still");
   if (key !== "type") return both(model, key, at);
   const dtype = model.holdsOnlyTensors(at) ? both(model, "dtype", at) : ""; // of a tree of modules it says little
   return [both(model, "type", at), dtype].filter(Boolean).join(" · ");
 }
 
 /** A value on both sides: one text where they are alike or where the row is on one side only. */
-export function both(model: TreeModel, key: string, at: number): string {
-  const exists = model.table.columns.exists[at];
-  const old = exists & 1 ? side1(model, key, "before", at) : "";
-  const now = exists & 2 ? side1(model, key, "after", at) : "";
-  return exists === 3 ? (old === now ? now : formatPair(old, now)) : exists & 2 ? now : old;
+function both(model: TreeModel, key: string, at: number): string {
+  const old = sideText(model, key, "before", at);
+  const now = sideText(model, key, "after", at);
+  return model.on("before", at) && model.on("after", at) ? formatPair(old, now) : model.on("after", at) ? now : old;
 }
 
-/** A value before and after, empty where the row is not there on that side. */
-export function sides(model: TreeModel, key: string, at: number): [before: string, after: string] {
-  const one = (when: "before" | "after"): string => {
-    const { columns } = model.table;
-    if (key === "elements") return columns.exists[at] & (when === "before" ? 1 : 2) ? formatCount(columns[`numel_${when}`][at]) : "";
-    const text = side1(model, key === "memory" ? "bytes" : key, when, at);
-    return key === "trainable" ? text.replace("✓", say("trainable.yes")) : text;
-  };
-  return [one("before"), one("after")];
-}
-
-function side1(model: TreeModel, key: string, when: string, at: number): string {
+function sideText(model: TreeModel, key: string, side: Side, at: number): string {
   const { columns, strings } = model.table;
-  if (!(columns.exists[at] & (when === "before" ? 1 : 2))) return "";
-  if (key === "trainable") return trainable(columns[`trainable_${when}` as ColumnName][at]);
-  if (key === "bytes") return formatBytes(columns[`bytes_${when}` as ColumnName][at]);
+  if (!model.on(side, at)) return "";
+  if (key === "trainable") return trainable(columns[`trainable_${side}`][at]);
+  if (key === "bytes" || key === "memory") return formatBytes(columns[`bytes_${side}`][at]);
+  if (key === "elements") return formatCount(columns[`numel_${side}`][at]);
   const row = key === "shape" && columns.kind[at] === MODULE ? model.onlyTensor(at) : at;
-  return row < 0 ? "" : visible(strings[columns[`${key}_${when}` as ColumnName][row]]);
+  return row < 0 ? "" : visible(strings[columns[`${key}_${side}` as ColumnName][row]]);
 }
 
-function spoken(model: TreeModel, key: string, at: number, text: string): string {
-  const code = model.table.columns[key.endsWith("before") ? "trainable_before" : "trainable_after"][at];
-  return text.includes(ARROW) ? text.replaceAll("✓", say("trainable.yes")) : trainableSpoken(code) || text || say("noParameters");
-}
-
-/** `module`, `parameter` or `buffer`. */
-export function kindOf(model: TreeModel, at: number): string {
-  return say(`kind.${KINDS[model.table.columns.kind[at]]}`);
+/** Says in words what cells show by a tick. */
+function spokenCells(model: TreeModel, columns: readonly GridColumn[], cells: readonly HTMLElement[], at: number): void {
+  columns.forEach(({ key }, index) => {
+    if (!key.startsWith("trainable")) return;
+    const text = cells[index].title;
+    const code = model.table.columns[key.endsWith("before") ? "trainable_before" : "trainable_after"][at];
+    cells[index].ariaLabel = text.includes(ARROW) ? text.replaceAll("✓", say("trainable.yes")) : trainableSpoken(code) || text || say("noParameters");
+  });
 }

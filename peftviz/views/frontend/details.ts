@@ -6,7 +6,8 @@ import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import type { StepEntry } from "./kernel.ts";
 import { ROLES, say, severity } from "./messages.ts";
-import { LEFTOVER, type TreeModel } from "./model.ts";
+import type { TreeModel } from "./model.ts";
+import { LEFTOVER } from "./tree.ts";
 import { pythonPath } from "./python_path.ts";
 import { briefly, named } from "./values.ts";
 import type { Finding } from "./wire.ts";
@@ -99,7 +100,7 @@ function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLEl
   const adapter = strings[columns.adapter[row]] || about.find((finding) => finding.adapter)?.adapter || "";
   const path = model.path(row);
   const entries: Entry[] = [
-    [say("path"), element("span", {}, element("code", {}, visible(path, 1000) || say("model")), " ", ways(model, row))],
+[say("path"), element("code", {}, visible(path, 1000) || say("model"))],
     [say("change"), badge(columns.status[row])],
   ];
   if (columns.was[row]) entries.push([say("oldPath"), element("code", {}, visible(strings[columns.was[row]], 1000))]);
@@ -114,13 +115,13 @@ function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLEl
 }
 
 /** Buttons that copy the path, and the line of Python that leads there. */
-function ways(model: TreeModel, row: number): HTMLElement {
-  const path = button(say("copyPath"), "link", () => void copy(model.path(row), path));
+function ways(model: TreeModel, row: number): HTMLElement[] {
+  const path = button(say("copyPath"), "plain copy-path", () => void copy(model.path(row), path));
   const python = pythonPath(model, row);
-  const line = button(say("copyPython"), "link", () => void copy(python, line));
+  const line = button(say("copyPython"), "plain copy-python", () => void copy(python, line));
   line.title = visible(python, 1000);
   for (const item of [path, line]) item.ariaLive = "polite";
-  return element("span", { class: "ways" }, path, line);
+  return [path, line];
 }
 
 function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds: Deeds): HTMLElement {
@@ -138,6 +139,7 @@ function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds
     );
   }
   if (deeds.repair && about.some((finding) => finding.repairable)) bar.append(button(say("repair"), gone ? "plain" : "danger", deeds.repair));
+  bar.append(...ways(model, row));
   return bar;
 }
 
@@ -146,7 +148,7 @@ function bothSides(model: TreeModel, row: number): Node[] {
   const { single } = model.table.summary;
   const lines = SIDES.map((key) => [key, ...sides(model, key, row)] as const).filter(([, old, now]) => old || now);
   if (!lines.length) return [];
-  const heads = single ? [] : [element("thead", {}, element("tr", {}, element("td", {}), ...(["before", "after"] as const).map((when) => element("th", { scope: "col" }, say(when)))))];
+  const heads = single ? [] : [element("thead", {}, element("tr", {}, element("td", {}), ...(["before", "after"] as const).map((when) => element("th", { scope: "col" }, say(`side.${when}`)))))];
   return [
     element(
       "table", { class: "sides" }, ...heads,

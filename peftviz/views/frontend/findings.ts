@@ -4,7 +4,7 @@ import type { Desk, Tab } from "./desk.ts";
 import { element } from "./dom.ts";
 import { visible } from "./format.ts";
 import { say, severity } from "./messages.ts";
-import { redRow } from "./model.ts";
+import { redRow } from "./tree.ts";
 import type { Finding } from "./wire.ts";
 
 export class Findings implements Tab {

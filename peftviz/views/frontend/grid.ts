@@ -16,6 +16,8 @@ export interface GridColumn {
   sortable?: boolean;
   /** Without the bar beside the amount. */
   bare?: boolean;
+  /** Shown when the reader asks for it. */
+  extra?: boolean;
 }
 
 /** What the grid shows and whom it tells. Places count the shown rows from 0. */
@@ -30,6 +32,8 @@ export interface GridSource {
   select(place: number): void;
   toggle?(place: number): void;
   sort?(key: string): void;
+  /** Fills a row below all others that does not scroll. */
+  foot?(row: HTMLElement, cells: readonly HTMLElement[]): void;
   empty(): string;
 }
 
@@ -40,6 +44,7 @@ export class Grid {
   readonly #spacer: HTMLElement;
   readonly #layer: HTMLElement;
   readonly #nothing: HTMLElement;
+  readonly #foot = element("div", { class: "headgroup sumline", role: "rowgroup" });
   readonly #observer: ResizeObserver;
   #pool: { row: HTMLElement; cells: HTMLElement[]; place: number }[] = [];
   #top = 0;
@@ -58,7 +63,7 @@ export class Grid {
     this.#nothing = element("div", { class: "nothing", role: "row" }, element("div", { role: "gridcell" }));
     // The group itself, since what can take the focus cannot be left out of what a screen reader sees.
     this.#scroller = element("div", { class: "scroller", role: "rowgroup" }, this.#spacer, this.#nothing);
-    this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.#head), this.#scroller);
+    this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.#head), this.#scroller, this.#foot);
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     this.#scroller.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.root.addEventListener("keydown", (event) => this.#key(event));
@@ -85,7 +90,7 @@ export class Grid {
     this.root.ariaColCount = String(source.columns.length);
     this.#head.replaceChildren(
       ...source.columns.map((column) => {
-        const cell = element("div", { role: "columnheader", class: `cell ${column.key}${column.end ? " end" : ""}` }, column.title);
+        const cell = element("div", { role: "columnheader", class: cellClass(column) }, column.title);
         if (column.sortable) {
           cell.classList.add("sortable");
           cell.dataset.key = column.key;
@@ -119,7 +124,8 @@ export class Grid {
   /** Draws again after the rows changed. */
   refresh(): void {
     const count = this.#source.count();
-    this.root.ariaRowCount = String(count + 1);
+    this.root.ariaRowCount = String(count + 1 + (this.#source.foot ? 1 : 0));
+    this.#fillFoot(count + 2);
     this.#spacer.style.height = `${Math.min(count * ROW_HEIGHT, MAX_HEIGHT)}px`;
     this.active = Math.max(0, Math.min(this.active, count - 1));
     this.#nothing.firstElementChild!.textContent = count ? "" : this.#source.empty();
@@ -127,6 +133,16 @@ export class Grid {
     this.#top = Math.max(0, Math.min(this.#top, count * ROW_HEIGHT - this.#height));
     for (const item of this.#pool) item.place = -1;
     this.#draw();
+  }
+
+  #fillFoot(place: number): void {
+    const { foot } = this.#source;
+    this.#foot.hidden = !foot;
+    if (!foot) return;
+    const { row, cells } = this.#newRow();
+    row.ariaRowIndex = String(place);
+    this.#foot.replaceChildren(row);
+    foot(row, cells);
   }
 
   /** Makes a row the one that the keyboard is on. */
@@ -216,11 +232,15 @@ export class Grid {
     this.#scroller.tabIndex = this.#element(this.active) ? -1 : 0; // one stop for the Tab key, wherever the reader has scrolled
   }
 
-  #makeRow(): { row: HTMLElement; cells: HTMLElement[]; place: number } {
-    const cells = this.#source.columns.map((column, index) =>
-      element("div", { role: index ? "gridcell" : "rowheader", class: `cell ${column.key}${column.end ? " end" : ""}` }),
+  #newRow(): { row: HTMLElement; cells: HTMLElement[] } {
+    const cells = this.#source.columns.map((column) =>
+      element("div", { role: /^(name|path)/.test(column.key) ? "rowheader" : "gridcell", class: cellClass(column) }),
     );
-    const row = element("div", { class: "row", role: "row" }, ...cells);
+    return { row: element("div", { class: "row", role: "row" }, ...cells), cells };
+  }
+
+  #makeRow(): { row: HTMLElement; cells: HTMLElement[]; place: number } {
+    const { row, cells } = this.#newRow();
     row.hidden = true;
     this.#layer.append(row);
     return { row, cells, place: -1 };
@@ -268,4 +288,9 @@ export class Grid {
     event.preventDefault();
     event.stopPropagation();
   }
+}
+
+/** Classes of a column's cells: what it shows, and of which side. */
+function cellClass({ key, end }: GridColumn): string {
+  return `cell ${key.replace("_", " ")}${end ? " end" : ""}`;
 }

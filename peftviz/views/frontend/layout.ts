@@ -8,9 +8,9 @@ const PADDING = 16;
 const BAR = 46;
 const CODE = 7.3;
 /** What a view without room leaves out, first to last; the details panel says it. */
-const DROPPED = ["bar", "device", "shape", "elements", "dtype", "trainable", "type"];
+const DROPPED = ["bar", "device", "shape", "elements", "dtype", "trainable", "before", "type", "bytes"];
 /** Columns that may be cut, and what they keep at least. */
-const LEAST: Readonly<Record<string, number>> = { name: 230, path: 250, type: 104 };
+const LEAST: Readonly<Record<string, number>> = { name: 230, name_before: 170, name_after: 170, path: 250, type: 104, type_before: 84, type_after: 84 };
 
 /** Wishes of the columns of one table; they only grow, so that opening a row does not make the columns jump. */
 export class Layout {
@@ -27,7 +27,7 @@ export class Layout {
   measure(columns: readonly GridColumn[], count: number, text: (key: string, place: number) => string | number): void {
     const stride = Math.max(1, Math.floor(count / SAMPLE));
     for (const { key, title, sortable } of columns) {
-      let wish = Math.max(this.#wishes.get(key) ?? 0, this.#width(title) * 1.1 + (sortable ? 14 : 0));
+      let wish = Math.max(this.#wishes.get(key) ?? 0, this.#width(title) * 1.16 + (sortable ? 14 : 0));
       for (let place = count - 1; place >= 0; place -= stride) {
         const cell = text(key, place);
         wish = Math.max(wish, typeof cell === "number" ? cell * CODE : this.#width(cell));
@@ -36,24 +36,27 @@ export class Layout {
     }
   }
 
-  /** The columns that have room, with their tracks. */
-  fit(columns: readonly GridColumn[], room: number): GridColumn[] {
+  /** The columns that have room, with their tracks; those that the reader chose stay in any case. */
+  fit(columns: readonly GridColumn[], room: number, chosen: (key: string) => boolean): GridColumn[] {
     const dropped = new Set<string>();
     const wish = (key: string): number =>
-      key === "change" ? 112 : Math.ceil(this.#wishes.get(key)! + PADDING + (key === "memory" && !dropped.has("bar") ? BAR : 0));
-    const least = (key: string): number => Math.min(wish(key), LEAST[base(key)] ?? 340);
+      key === "change" ? 112 : Math.ceil(this.#wishes.get(key)! + PADDING + (isBarred(key) && !dropped.has("bar") ? BAR : 0));
+    const least = (key: string): number => Math.min(wish(key), LEAST[key] ?? 340);
     const left = (): GridColumn[] => columns.filter(({ key }) => !dropped.has(key));
     const sum = (): number => left().reduce((total, { key }) => total + least(key), 0);
-    for (const key of DROPPED) if (sum() > room && room > 0) dropped.add(key);
+    for (const key of DROPPED) {
+      const group = key === "bar" ? [key] : columns.map((column) => column.key).filter((own) => base(own) === key && !chosen(own));
+      if (sum() > room && room > 0) for (const own of group) dropped.add(own);
+    }
     const kept = left();
     const needs = kept.map(({ key }) => wish(key) - least(key));
     const share = Math.max(0, Math.min(1, (room - sum()) / (needs.reduce((total, need) => total + need) || 1)));
     const fitted = kept.map((column, index) => {
       const own = least(column.key);
       const width = `${own + Math.floor(needs[index] * share)}px`;
-      return { ...column, width: base(column.key) in LEAST ? `minmax(${width}, ${column.key === "type" ? 1 : 3}fr)` : width };
+      return { ...column, width: column.key in LEAST ? `minmax(${width}, ${base(column.key) === "type" ? 1 : 3}fr)` : width };
     });
-    return dropped.has("bar") ? fitted.map((column) => (column.key === "memory" ? { ...column, bare: true } : column)) : fitted;
+    return dropped.has("bar") ? fitted.map((column) => (isBarred(column.key) ? { ...column, bare: true } : column)) : fitted;
   }
 
   #width(text: string): number {
@@ -61,6 +64,10 @@ export class Layout {
     if (width === undefined) this.#widths.set(text, (width = this.#pen?.measureText(text).width ?? text.length * 8));
     return width;
   }
+}
+
+function isBarred(key: string): boolean {
+  return key === "memory" || key === "after";
 }
 
 function base(key: string): string {

@@ -13,8 +13,8 @@ export function memoryBars(table: Table, label: string): HTMLElement {
   const root = element("section", { class: "bars", "aria-label": say("memoryNow") });
   if (table.summary.single) root.append(...bar(say("memoryNow"), table.roles, 4, total, table.summary.bytes[1]));
   else {
-    root.append(...bar(say("memoryBefore"), table.roles, 3, total, table.summary.bytes[0]));
-    root.append(...bar((label ? say("memoryAfter", { label: visible(label) }) : say("after")), table.roles, 4, total, table.summary.bytes[1]));
+    root.append(...bar(say("barBefore"), table.roles, 3, total, table.summary.bytes[0]));
+    root.append(...bar((label ? say("barAfter", { label: visible(label) }) : say("side.after")), table.roles, 4, total, table.summary.bytes[1]));
   }
   return root;
 }

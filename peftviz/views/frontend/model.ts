@@ -1,15 +1,16 @@
-/** What is open, filtered, folded and sorted: pure state over the columns, no DOM and no object a row. */
+/** What is open, filtered and folded: state over the tree, and the rows that it leaves on show. */
 
-import type { Column, Finding, Payload, Table } from "./wire.ts";
-
-export const MODULE = 0;
-export const SAME = 0;
-export const INSIDE = 2;
-export const LEFTOVER = 10;
-export const FAULT = 11;
+import { passing } from "./filter.ts";
+import { INSIDE, LEFTOVER, MODULE, SAME, Tree, search } from "./tree.ts";
+import type { Table } from "./wire.ts";
 
 const CONTAINERS = new Set(["ModuleDict", "ParameterDict", "BufferDict"]);
 const FIRST_LOOK = 60;
+
+/** Why a row passes the filters: it does itself or holds one that does, it stands beside one, or the reader asked for it. */
+const PASSES = 1;
+const BESIDE = 2;
+const ASKED = 3;
 
 /** The rows on show, in order. */
 export interface Shown {
@@ -17,138 +18,50 @@ export interface Shown {
   /** The topmost row of the chain that is merged into the row; the row itself when there is none. */
   heads: Int32Array;
   levels: Uint16Array;
+  /** Levels in the tree before, where wrappers that came later do not count. */
+  oldLevels: Uint16Array;
+  /** Not 0: the place stands for so many unchanged siblings from the row on, which are left out. */
+  gaps: Uint32Array;
   count: number;
 }
 
-export type SortKey = "" | "path" | "shape" | "bytes" | "numel" | "status" | "trainable" | "type";
-
-export class TreeModel {
-  readonly table: Table;
-  readonly parent: Int32Array;
-  /** For each row, the row after its last descendant. */
-  readonly end: Int32Array;
-  /** The device, when all rows have the same one and it needs no column; else empty. */
-  readonly soleDevice: string;
-  /** Number of members of the run that the row leads, 0 for others. */
-  readonly runOf: Uint32Array;
-  readonly hasChanges: boolean;
-  readonly tensors: Int32Array;
-  readonly #follower: Uint8Array;
+export class TreeModel extends Tree {
   readonly #open: Uint8Array;
   readonly #container: Uint8Array;
   readonly #concerned: Uint8Array;
-  #keep: Uint8Array | null = null;
-  #needles: string[] = [];
+  /** Rows that the reader asked for though they did not change. */
+  readonly #asked: Uint8Array;
+  /** Rows that were merged into a chain below them, in the rows on show. */
+  #merged: Uint8Array;
   #matches: Uint8Array | null = null;
   filter = "";
   onlyChanges: boolean;
+  /** How many unchanged siblings are shown before and after a row that changed. */
+  context = 1;
   fold = true;
-  sortKey: SortKey = "";
-  sortDown = true;
-  shown: Shown = { rows: new Int32Array(0), heads: new Int32Array(0), levels: new Uint16Array(0), count: 0 };
+  shown!: Shown;
 
   constructor(table: Table) {
-    this.table = table;
-    const { depth, kind, status, type_before, type_after } = table.columns;
+    super(table);
+    const { kind, type_before, type_after } = table.columns;
     const count = table.rows;
-    this.soleDevice = soleDevice(table);
-    this.parent = parents(depth);
-    this.end = ends(this.parent);
     this.#open = new Uint8Array(count);
+    this.#asked = new Uint8Array(count);
+    this.#merged = new Uint8Array(count);
     this.#concerned = new Uint8Array(count);
     for (const finding of table.findings) for (const row of finding.rows) this.#concerned[row] = 1;
-    this.hasChanges = status.some((value) => value !== SAME);
     this.onlyChanges = this.hasChanges && !table.summary.single;
     const plainContainer = table.strings.map((text) => CONTAINERS.has(text));
     this.#container = new Uint8Array(count);
-    let tensors = 0;
     for (let row = 0; row < count; row++) {
-      if (kind[row] !== MODULE) tensors++;
-      else if (plainContainer[type_after[row] || type_before[row]]) this.#container[row] = 1;
-    }
-    this.tensors = new Int32Array(tensors);
-    for (let row = 0, place = 0; row < count; row++) if (kind[row] !== MODULE) this.tensors[place++] = row;
-    this.runOf = new Uint32Array(count);
-    this.#follower = new Uint8Array(count);
-    for (let run = 0; run < table.runFirst.length; run++) {
-      let row = table.runFirst[run];
-      this.runOf[row] = table.runLength[run];
-      for (let member = 1; member < table.runLength[run]; member++) {
-        row = this.end[row];
-        this.#follower[row] = 1;
-      }
+      if (kind[row] === MODULE && plainContainer[type_after[row] || type_before[row]]) this.#container[row] = 1;
     }
     this.#openAtFirst();
     this.#update();
   }
 
-  get rows(): number {
-    return this.table.rows;
-  }
-
-  text(column: Column, row: number): string {
-    return this.table.strings[column[row]];
-  }
-
-  /** What the details hold of a row beyond its columns. */
-  payload(row: number): Payload | undefined {
-    const { rows, payload, payloads } = this.table.details;
-    const place = search(rows, rows.length, row);
-    return place < 0 ? undefined : payloads[payload[place]];
-  }
-
-  /** The row of a dotted path, -1 for none. */
-  rowAt(path: string): number {
-    const { label } = this.table.columns;
-    const below = (row: number, rest: string): number => {
-      for (let at = row + 1; at < this.end[row]; at = this.end[at]) {
-        const own = this.table.strings[label[at]];
-        if (own === rest) return at;
-        const found = rest.startsWith(`${own}.`) ? below(at, rest.slice(own.length + 1)) : -1;
-        if (found >= 0) return found;
-      }
-      return -1;
-    };
-    return path ? below(0, path) : 0;
-  }
-
-  /** Full dotted path of a row; empty for the model itself. */
-  path(row: number): string {
-    return this.pathFrom(row, 0);
-  }
-
-  /** Dotted labels from below `above` down to `row`. */
-  pathFrom(row: number, above: number): string {
-    const parts: string[] = [];
-    for (let at = row; at > 0 && at !== above; at = this.parent[at]) parts.push(this.table.strings[this.table.columns.label[at]]);
-    return parts.reverse().join(".");
-  }
-
   isOpen(row: number): boolean {
     return this.#open[row] === 1;
-  }
-
-  hasChildren(row: number): boolean {
-    return this.end[row] > row + 1;
-  }
-
-  /** The only tensor of a module that holds nothing else, or -1. */
-  onlyTensor(row: number): number {
-    return this.end[row] === row + 2 && this.table.columns.kind[row + 1] !== MODULE ? row + 1 : -1;
-  }
-
-  /** Whether a row is a tensor, or a module with no module below it. */
-  holdsOnlyTensors(row: number): boolean {
-    const last = this.end[row] - 1;
-    return last === row ? this.table.columns.kind[row] !== MODULE : this.parent[last] === row && this.table.columns.kind[last] !== MODULE;
-  }
-
-  /** Status of a tensor in the flat table: what a leftover module holds is left over, too. */
-  tensorStatus(row: number): number {
-    const { status } = this.table.columns;
-    if (status[row] !== SAME) return status[row];
-    for (let at = this.parent[row]; at > 0; at = this.parent[at]) if (status[at] === LEFTOVER) return LEFTOVER;
-    return SAME;
   }
 
   setOpen(row: number, open: boolean): void {
@@ -161,15 +74,28 @@ export class TreeModel {
     this.#update();
   }
 
+  /** Shows the unchanged siblings that a place stands for. */
+  openGap(place: number): void {
+    let row = this.shown.rows[place];
+    for (let left = this.shown.gaps[place]; left > 0; left--, row = this.end[row]) this.#asked[row] = 1;
+    this.#update();
+  }
+
   setFilter(text: string): void {
     this.filter = text;
-    this.#needles = text.toLowerCase().split(/\s+/).filter(Boolean);
-    this.#matches = this.#needles.length ? this.#matching() : null;
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.#matches = words.length ? passing(this, words) : null;
     this.#update();
   }
 
   setOnlyChanges(on: boolean): void {
     this.onlyChanges = on;
+    this.#asked.fill(0);
+    this.#update();
+  }
+
+  setContext(count: number): void {
+    this.context = count;
     this.#update();
   }
 
@@ -183,6 +109,7 @@ export class TreeModel {
     let place = this.placeOf(row);
     if (place >= 0) return place;
     for (let at = this.parent[row]; at >= 0; at = this.parent[at]) this.#open[at] = 1;
+    if (this.onlyChanges) for (let at = row; at > 0 && this.table.columns.status[at] === SAME; at = this.parent[at]) this.#asked[at] = 1;
     this.#update();
     place = this.placeOf(row);
     if (place < 0 && this.fold) {
@@ -199,7 +126,17 @@ export class TreeModel {
   }
 
   placeOf(row: number): number {
-    return search(this.shown.rows, this.shown.count, row);
+    const place = search(this.shown.rows, this.shown.count, row);
+    return place < 0 || this.shown.gaps[place] ? -1 : place;
+  }
+
+  /** What a row was called in the tree before, from below the nearest row on show that was there, too. */
+  oldName(row: number, head: number): string {
+    const old = this.oldPath(row);
+    let above = this.parent[head];
+    while (above > 0 && (this.#merged[above] || !this.on("before", above))) above = this.parent[above];
+    const prefix = above > 0 ? `${this.oldPath(above)}.` : "";
+    return old ? (old.startsWith(prefix) ? old.slice(prefix.length) : old) : this.text(this.table.columns.type_before, row);
   }
 
   /** The next row in the tree that changed itself, from `row` on in a direction; -1 when there is none. */
@@ -214,41 +151,9 @@ export class TreeModel {
     return -1;
   }
 
-  /** The row to look at first: a red one, the worst finding first; -1 when nothing is the matter. */
-  worstRow(): number {
-    const rows = ["error", "warning"].flatMap((word) => this.table.findings.filter(({ severity }) => severity === word).map((finding) => redRow(this.table, finding)));
-    return rows.find((row) => row >= 0 && this.table.columns.status[row] >= LEFTOVER) ?? rows.find((row) => row >= 0) ?? -1;
-  }
-
-  /** The first row of the next finding in the tree, from `row` on in a direction, starting anew at the end; -1 without findings. */
-  findingFrom(row: number, step: 1 | -1): number {
-    const places = [...new Set(this.table.findings.map((finding) => redRow(this.table, finding)).filter((at) => at >= 0))].sort((a, b) => a - b);
-    if (step < 0) places.reverse();
-    return places.find((at) => (at - row) * step > 0) ?? places[0] ?? -1;
-  }
-
-  /** Tensor rows that pass the filters, sorted. */
-  tensorRows(): Int32Array {
-    const { columns } = this.table;
-    const rows = this.tensors.filter(
-      (row) => (!this.onlyChanges || this.tensorStatus(row) !== SAME) && (!this.#matches || this.#passes(row)),
-    );
-    const key = this.sortKey;
-    if (!key) return rows;
-    const sign = this.sortDown ? -1 : 1;
-    if (key === "path") {
-      const paths = new Map<number, string>();
-      for (const row of rows) paths.set(row, this.path(row));
-      return rows.sort((a, b) => sign * compare(paths.get(a)!, paths.get(b)!) || a - b);
-    }
-    if (key === "type" || key === "shape") {
-      const codes = key === "type" ? columns.dtype_after : columns.shape_after;
-      const strings = this.table.strings;
-      return rows.sort((a, b) => sign * compare(strings[codes[a]], strings[codes[b]]) || a - b);
-    }
-    const values =
-      key === "status" ? statuses(this, rows) : key === "trainable" ? columns.trainable_after : key === "numel" ? columns.numel_after : columns.bytes_after;
-    return rows.sort((a, b) => sign * (values[a] - values[b]) || a - b);
+  /** Whether a tensor passes the filters; `unchanged` ones do, whatever the switch says, where they are asked for. */
+  passes(row: number, unchanged = false): boolean {
+    return (unchanged || !this.onlyChanges || this.tensorStatus(row) !== SAME) && (!this.#matches || this.#matches[row] === 1);
   }
 
   /** Whether numbered rows that are alike are shown as one: not while a text filter looks for a certain one. */
@@ -257,103 +162,115 @@ export class TreeModel {
   }
 
   #isFolded(row: number): boolean {
-    for (let at = row; at > 0; at = this.parent[at]) if (this.#follower[at]) return true;
+    for (let at = row; at > 0; at = this.parent[at]) if (this.follower[at]) return true;
     return false;
   }
 
-  #matching(): Uint8Array {
-    const hits = new Uint8Array(this.table.strings.length);
-    this.table.strings.forEach((text, code) => {
-      const lower = text.toLowerCase();
-      this.#needles.forEach((needle, bit) => {
-        if (bit < 8 && lower.includes(needle)) hits[code] |= 1 << bit;
-      });
-    });
-    return hits;
-  }
-
-  /** Each word must occur in one of the row's texts, or, where it holds a dot, in its path. */
-  #passes(row: number): boolean {
-    const { columns } = this.table;
-    const hits = this.#matches!;
-    let found =
-      hits[columns.label[row]] | hits[columns.was[row]] | hits[columns.note[row]] | hits[columns.adapter[row]] |
-      hits[columns.type_before[row]] | hits[columns.type_after[row]] | hits[columns.dtype_before[row]] | hits[columns.dtype_after[row]] |
-      hits[columns.shape_before[row]] | hits[columns.shape_after[row]] | hits[columns.device_before[row]] | hits[columns.device_after[row]];
-    const all = (1 << Math.min(8, this.#needles.length)) - 1;
-    if ((found & all) === all) return true;
-    let path = "";
-    for (let bit = 0; bit < this.#needles.length && bit < 8; bit++) {
-      if (found & (1 << bit) || !this.#needles[bit].includes(".")) continue;
-      path ||= this.path(row).toLowerCase();
-      if (path.includes(this.#needles[bit])) found |= 1 << bit;
-    }
-    return (found & all) === all;
-  }
-
   #update(): void {
-    this.#keep = this.#kept();
-    this.shown = this.#walk();
+    this.shown = this.#walk(this.#kept());
   }
 
-  /** Rows that pass the filters or have such a row below them; null when no filter is on. */
+  /** Rows that pass the filters, and why; null when no filter is on. */
   #kept(): Uint8Array | null {
-    if (!this.#matches && !this.onlyChanges) return null;
+    const matches = this.#matches;
+    if (!matches && !this.onlyChanges) return null;
     const { status } = this.table.columns;
     const keep = new Uint8Array(this.rows);
     for (let row = this.rows - 1; row >= 0; row--) {
-      if (!keep[row] && (!this.onlyChanges || status[row] !== SAME) && (!this.#matches || this.#passes(row))) keep[row] = 1;
-      if (keep[row] && row > 0) keep[this.parent[row]] = 1;
+      if (!keep[row] && (!this.onlyChanges || status[row] !== SAME) && (!matches || matches[row])) keep[row] = PASSES;
+      if (keep[row] && row > 0) keep[this.parent[row]] = PASSES;
     }
+    if (matches) return keep;
+    this.#keepBeside(keep, 1);
+    this.#keepBeside(keep, -1);
+    for (let row = 0; row < this.rows; row++) if (!keep[row] && this.#asked[row]) keep[row] = ASKED;
     return keep;
   }
 
-  #walk(): Shown {
+  /** Keeps the siblings that come next, in a direction, to a row that changed itself. */
+  #keepBeside(keep: Uint8Array, step: 1 | -1): void {
+    if (!this.context) return;
+    const { status, depth } = this.table.columns;
+    const { parent, context } = this;
+    const left: number[] = []; // by depth: how many more siblings to keep
+    const under: number[] = []; // by depth: the parent that this is about
+    for (let row = step > 0 ? 1 : this.rows - 1; row > 0 && row < this.rows; row += step) {
+      const level = depth[row];
+      if (under[level] !== parent[row]) {
+        under[level] = parent[row];
+        left[level] = 0;
+      }
+      if (status[row] !== SAME && status[row] !== INSIDE) left[level] = context;
+      else if (left[level] > 0) {
+        left[level]--;
+        if (!keep[row]) keep[row] = BESIDE;
+      }
+    }
+  }
+
+  #walk(keep: Uint8Array | null): Shown {
     const { status, kind } = this.table.columns;
-    const { parent, end, rows: total } = this;
-    const keep = this.#keep;
-    const follower = this.#follower;
-    const folding = this.folding;
+    const { parent, end, follower, folding, rows: total } = this;
     const searching = this.#matches !== null;
+    const hidden = new Uint8Array(total);
+    if (keep) {
+      const free = new Uint8Array(total); // below what is shown without having changed, all is
+      for (let row = 1; row < total; row++) {
+        free[row] = free[parent[row]] || keep[row] > PASSES ? 1 : 0;
+        hidden[row] = keep[row] || free[row] ? 0 : 1;
+      }
+      hidden[0] = keep[0] ? 0 : 1;
+    }
     const only = new Int32Array(total).fill(-1); // the only child that may show; -2 when there are several
     for (let row = 1; row < total; row++) {
-      if ((keep && !keep[row]) || (folding && follower[row])) continue;
+      if (hidden[row] || (folding && follower[row])) continue;
       const above = parent[row];
       only[above] = only[above] === -1 ? row : -2;
     }
-    const rows = new Int32Array(total);
-    const heads = new Int32Array(total);
-    const levels = new Uint16Array(total);
+    const out = new Rows(total);
+    const merged = (this.#merged = new Uint8Array(total));
     const level = new Uint16Array(total); // level of a row's children
-    const head = new Int32Array(total); // topmost merged row above, for the children
-    let count = 0;
+    const oldLevel = new Uint16Array(total);
+    const head = new Int32Array(total).fill(-1); // topmost merged row above, for the children
     for (let row = 0; row < total; ) {
-      if ((keep && !keep[row]) || (folding && row > 0 && follower[row])) {
+      const above = parent[row];
+      const own = above >= 0 ? level[above] : 1;
+      const old = above >= 0 ? oldLevel[above] : 1;
+      if (hidden[row]) {
+        let next = row;
+        let gap = 0;
+        for (const stop = above >= 0 ? end[above] : total; next < stop && hidden[next]; next = end[next]) gap++;
+        const told = !searching && (above < 0 || head[above] < 0 || this.#container[above]);
+        if (told && gap > 1) out.add(row, row, own, old, gap);
+        if (!told || gap > 1) {
+          row = next;
+          continue;
+        }
+        // A single row takes no more room than to say that it is left out.
+      } else if (folding && row > 0 && follower[row]) {
         row = end[row];
         continue;
       }
-      const above = parent[row];
-      const own = above >= 0 ? level[above] : 1;
       const first = above >= 0 && head[above] >= 0 ? head[above] : row;
       const child = only[row];
       const quiet = status[row] === SAME || status[row] === INSIDE || (this.#container[row] === 1 && status[row] < LEFTOVER);
-      const merged =
+      if (
         this.fold && quiet && kind[row] === MODULE && !this.#concerned[row] && !this.runOf[row] &&
-        (child >= 0 ? kind[child] === MODULE : child === -2 && this.#container[row] === 1);
-      if (merged) {
+        (child >= 0 ? kind[child] === MODULE : child === -2 && this.#container[row] === 1)
+      ) {
+        merged[row] = 1;
         level[row] = own;
+        oldLevel[row] = old;
         head[row] = first;
         row++;
         continue;
       }
-      rows[count] = row;
-      heads[count] = first;
-      levels[count++] = own;
+      out.add(row, first, own, old, 0);
       level[row] = own + 1;
-      head[row] = -1;
+      oldLevel[row] = old + (this.on("before", row) ? 1 : 0);
       row = this.#open[row] || (searching && child !== -1) ? row + 1 : end[row];
     }
-    return { rows: rows.slice(0, count), heads: heads.slice(0, count), levels: levels.slice(0, count), count };
+    return out.cut();
   }
 
   /** Opens the way to what changed, or the first levels of a single state. */
@@ -376,7 +293,7 @@ export class TreeModel {
     const follows = new Uint8Array(total);
     const perDepth: number[] = [];
     for (let row = 1; row < total; row++) {
-      follows[row] = this.#follower[row] | follows[this.parent[row]];
+      follows[row] = this.follower[row] | follows[this.parent[row]];
       if (!follows[row]) perDepth[depth[row]] = (perDepth[depth[row]] ?? 0) + 1;
     }
     let room = FIRST_LOOK;
@@ -390,63 +307,38 @@ export class TreeModel {
   }
 }
 
-/** Place of a value among the first `count` ascending ones, -1 for none. */
-function search(values: ArrayLike<number>, count: number, value: number): number {
-  let low = 0;
-  let high = count - 1;
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    if (values[middle] === value) return middle;
-    if (values[middle] < value) low = middle + 1;
-    else high = middle - 1;
+/** Rows on show while they are collected. */
+class Rows implements Shown {
+  rows: Int32Array;
+  heads: Int32Array;
+  levels: Uint16Array;
+  oldLevels: Uint16Array;
+  gaps: Uint32Array;
+  count = 0;
+
+  constructor(most: number) {
+    this.rows = new Int32Array(most);
+    this.heads = new Int32Array(most);
+    this.levels = new Uint16Array(most);
+    this.oldLevels = new Uint16Array(most);
+    this.gaps = new Uint32Array(most);
   }
-  return -1;
-}
 
-export function parents(depth: Column): Int32Array {
-  const parent = new Int32Array(depth.length);
-  const last: number[] = [];
-  for (let row = 0; row < depth.length; row++) {
-    parent[row] = depth[row] > 0 ? last[depth[row] - 1] : -1;
-    last[depth[row]] = row;
+  add(row: number, head: number, level: number, oldLevel: number, gap: number): void {
+    const place = this.count++;
+    this.rows[place] = row;
+    this.heads[place] = head;
+    this.levels[place] = level;
+    this.oldLevels[place] = oldLevel;
+    this.gaps[place] = gap;
   }
-  return parent;
-}
 
-export function ends(parent: Int32Array): Int32Array {
-  const end = new Int32Array(parent.length);
-  for (let row = parent.length - 1; row >= 0; row--) {
-    if (end[row] === 0) end[row] = row + 1;
-    const above = parent[row];
-    if (above >= 0 && end[above] < end[row]) end[above] = end[row];
+  /** As long as there are rows. */
+  cut(): Shown {
+    const { count } = this;
+    return {
+      rows: this.rows.slice(0, count), heads: this.heads.slice(0, count), levels: this.levels.slice(0, count),
+      oldLevels: this.oldLevels.slice(0, count), gaps: this.gaps.slice(0, count), count,
+    };
   }
-  return end;
-}
-
-/** Of a finding's rows the first that is red: its own row may be a container. */
-export function redRow(table: Table, finding: Finding): number {
-  return finding.rows.find((row) => table.columns.status[row] >= LEFTOVER) ?? finding.row;
-}
-
-function soleDevice({ columns, strings, rows }: Table): string {
-  let sole = 0;
-  for (const codes of [columns.device_before, columns.device_after]) {
-    for (let row = 0; row < rows; row++) {
-      const code = codes[row];
-      if (!code || code === sole) continue;
-      if (sole) return "";
-      sole = code;
-    }
-  }
-  return strings[sole];
-}
-
-function statuses(model: TreeModel, rows: Int32Array): Uint8Array {
-  const all = new Uint8Array(model.rows);
-  for (const row of rows) all[row] = model.tensorStatus(row);
-  return all;
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

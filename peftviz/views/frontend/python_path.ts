@@ -1,6 +1,6 @@
 /** The line of Python that reaches a row, right for indices, keys and names that are no identifiers. */
 
-import { MODULE, type TreeModel } from "./model.ts";
+import { MODULE, type Tree } from "./tree.ts";
 
 const BY_KEY = new Set(["ModuleDict", "ParameterDict", "BufferDict"]);
 const BY_PLACE = new Set(["ModuleList", "ParameterList", "Sequential"]);
@@ -10,7 +10,7 @@ const KEYWORDS = new Set(
 );
 
 /** An expression for the module or tensor of a row, starting from a variable that holds the model. */
-export function pythonPath(model: TreeModel, row: number, variable = "model"): string {
+export function pythonPath(model: Tree, row: number, variable = "model"): string {
   const rows: number[] = [];
   for (let at = row; at > 0; at = model.parent[at]) rows.push(at);
   return rows.reverse().reduce((expression, at) => {
@@ -40,7 +40,7 @@ function hex(code: number, digits: number): string {
 }
 
 /** How many siblings of its kind, modules or tensors, that are still there stand before a row. */
-function placeAmongSiblings(model: TreeModel, row: number): number {
+function placeAmongSiblings(model: Tree, row: number): number {
   const { kind, exists } = model.table.columns;
   const side = exists[row] & 2 ? 2 : 1;
   let place = 0;

@@ -1,8 +1,11 @@
 /** A grid over rows of the view table: its columns are as wide as their texts, and those without room are left out. */
 
 import type { Desk } from "./desk.ts";
+import { element } from "./dom.ts";
 import { Grid, type GridColumn } from "./grid.ts";
 import { Layout } from "./layout.ts";
+import { choice, menu } from "./menu.ts";
+import { say } from "./messages.ts";
 
 const SCROLLBAR = 16;
 
@@ -15,13 +18,15 @@ export interface RowSource {
   /** Which widths belong together: they only grow while one state is on show. */
   layout: string;
   count(): number;
-  /** What stands in a cell, to measure it; of names the number of characters. */
+  /** What stands in a cell, to measure it; of names the number of characters. After the last place comes the row below all others. */
   text(key: string, place: number): string | number;
   fill(columns: readonly GridColumn[], row: HTMLElement, cells: readonly HTMLElement[], place: number): void;
   key(event: KeyboardEvent, place: number): boolean;
   select(place: number): void;
   toggle?(place: number): void;
   sort?(key: string): void;
+  /** Fills a row below all others that does not scroll. */
+  foot?(columns: readonly GridColumn[], row: HTMLElement, cells: readonly HTMLElement[]): void;
   /** Key of the column that the rows are sorted by, and whether downwards. */
   sorted?(): readonly [key: string, down: boolean];
   empty(): string;
@@ -34,12 +39,28 @@ export class RowGrid {
   #panel: HTMLElement | null = null;
   #source: RowSource | null = null;
   #columns: readonly GridColumn[] = [];
+  /** What the reader chose to see or not to see, by table and column. */
+  readonly #chosen = new Map<string, boolean>();
   #layouts = new Map<string, Layout>();
   /** The state that the widths are of. */
   #table: unknown = null;
 
   constructor(desk: Desk) {
     this.#desk = desk;
+  }
+
+  /** A menu of the columns, below what else there is to choose. */
+  chooser(more: () => readonly Node[] = () => []): HTMLElement {
+    return menu(say("view"), () => {
+      const source = this.#source;
+      const columns = (source?.all ?? []).filter(({ key }) => !/^(name|path)/.test(key)).map((column) =>
+        choice(column.title, this.#wanted(source!, column) && this.#columns.some(({ key }) => key === column.key), (on) => {
+          this.#chosen.set(`${source!.layout} ${column.key}`, on);
+          this.refresh();
+        }),
+      );
+      return [...more(), element("span", { class: "quiet" }, say("columns")), ...columns];
+    });
   }
 
   open(panel: HTMLElement, source: RowSource): void {
@@ -88,10 +109,15 @@ export class RowGrid {
 
   #show(source: RowSource): void {
     const columns = this.#columns;
-    const shown = { ...source, columns, fill: source.fill.bind(source, columns) };
+    const shown = { ...source, columns, fill: source.fill.bind(source, columns), foot: source.foot?.bind(source, columns) };
     if (this.#grid) this.#grid.setSource(shown);
     else this.#grid = new Grid(shown);
     this.#showSort(source);
+  }
+
+  /** Whether a column is to be shown: as the reader chose, else unless it is one of the further ones or says the same everywhere. */
+  #wanted(source: RowSource, { key, extra }: GridColumn): boolean {
+    return this.#chosen.get(`${source.layout} ${key}`) ?? (!extra && !(this.#desk.model.soleDevice && key.startsWith("device")));
   }
 
   #showSort(source: RowSource): void {
@@ -102,8 +128,8 @@ export class RowGrid {
   #layOut(source: RowSource): void {
     let layout = this.#layouts.get(source.layout);
     if (!layout) this.#layouts.set(source.layout, (layout = new Layout(this.#panel!)));
-    const all = source.all.filter(({ key }) => !this.#desk.model.soleDevice || !key.startsWith("device"));
-    layout.measure(all, source.count(), (key, place) => source.text(key, place));
-    this.#columns = layout.fit(all, this.#panel!.clientWidth - SCROLLBAR);
+    const all = source.all.filter((column) => this.#wanted(source, column));
+    layout.measure(all, source.count() + (source.foot ? 1 : 0), (key, place) => source.text(key, place));
+    this.#columns = layout.fit(all, this.#panel!.clientWidth - SCROLLBAR, (key) => this.#chosen.get(`${source.layout} ${key}`) === true);
   }
 }

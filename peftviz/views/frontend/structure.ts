@@ -1,9 +1,14 @@
 /** The tab with the tree: one unified tree, or the states before and after beside each other. */
 
-import { cellText, columnsFor, fillRow } from "./columns.ts";
+import { columnsFor, fillTreeRow, treeText } from "./columns.ts";
 import type { Desk, Tab } from "./desk.ts";
+import { element } from "./dom.ts";
+import { choose } from "./menu.ts";
 import { RowGrid } from "./row_grid.ts";
 import { say } from "./messages.ts";
+
+/** How many unchanged rows may stand around a change. */
+const CONTEXTS = [0, 1, 3, 10];
 
 export class Structure implements Tab {
   readonly id = "structure";
@@ -11,10 +16,12 @@ export class Structure implements Tab {
   readonly #desk: Desk;
   readonly #grid: RowGrid;
   split = false;
+  readonly tools: readonly HTMLElement[];
 
   constructor(desk: Desk) {
     this.#desk = desk;
     this.#grid = new RowGrid(desk);
+    this.tools = [this.#grid.chooser(() => this.#contextChoice())];
   }
 
   open(panel: HTMLElement): void {
@@ -23,18 +30,18 @@ export class Structure implements Tab {
     this.#grid.open(panel, {
       label: say("tab.structure"),
       role: "treegrid",
-      all: columnsFor(split ? "split" : "tree"),
-      layout: split ? "split" : "tree",
+      all: columnsFor(split ? "panes" : "tree", model.table.summary.single),
+      layout: split ? "panes" : "tree",
       count: () => model.shown.count,
-      text: (key, place) => cellText(model, key, model.shown.rows[place], model.shown.heads[place], model.shown.levels[place]),
-      fill: (columns, row, cells, place) =>
-        fillRow(model, columns, row, cells, model.shown.rows[place], model.shown.heads[place], model.shown.levels[place]),
+      text: (key, place) => treeText(model, key, place),
+      fill: (columns, row, cells, place) => fillTreeRow(model, { columns, row, cells }, place),
       key: (event, place) => this.#key(event, place),
-      select: (place) => this.#desk.select(model.shown.rows[place]),
+      select: (place) => (model.shown.gaps[place] ? this.#toggle(place) : this.#desk.select(model.shown.rows[place])),
       toggle: (place) => this.#toggle(place),
       empty: () => say(model.filter ? "noRows" : "noChange"),
       placeOf: (row) => model.placeOf(row),
     });
+    panel.classList.toggle("panes", split);
   }
 
   refresh(): void {
@@ -69,10 +76,17 @@ export class Structure implements Tab {
     this.#grid.destroy();
   }
 
+  #contextChoice(): readonly Node[] {
+    const { model } = this.#desk;
+    if (!model.onlyChanges) return [];
+    const counts = CONTEXTS.map((count) => [String(count), say("contextRows", { count })] as const);
+    return [element("label", {}, `${say("context")} `, choose(say("context"), counts, String(model.context), (count) => this.#desk.change(() => model.setContext(Number(count)))))];
+  }
+
   #toggle(place: number): void {
     const { model } = this.#desk;
     const row = model.shown.rows[place];
-    this.#desk.change(() => model.setOpen(row, !model.isOpen(row)));
+    this.#desk.change(() => (model.shown.gaps[place] ? model.openGap(place) : model.setOpen(row, !model.isOpen(row))));
     this.#grid.go(model.placeOf(row), true);
   }
 
@@ -80,11 +94,12 @@ export class Structure implements Tab {
     const { model } = this.#desk;
     const row = model.shown.rows[place];
     if (event.key === "ArrowRight") {
-      if (!model.hasChildren(row)) return true;
-      if (!model.isOpen(row)) this.#toggle(place);
+      if (model.shown.gaps[place]) this.#toggle(place);
+      else if (!model.hasChildren(row)) return true;
+      else if (!model.isOpen(row)) this.#toggle(place);
       else this.#grid.go(place + 1, true);
     } else if (event.key === "ArrowLeft") {
-      if (model.isOpen(row) && model.hasChildren(row)) this.#toggle(place);
+      if (!model.shown.gaps[place] && model.isOpen(row) && model.hasChildren(row)) this.#toggle(place);
       else {
         const level = model.shown.levels[place];
         let above = place;

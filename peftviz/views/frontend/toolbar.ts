@@ -66,6 +66,7 @@ export class Toolbar {
   /** Gives another state the filter and the switches that the reader has chosen. */
   apply(model: TreeModel): void {
     if (this.#filter.value) model.setFilter(this.#filter.value);
+    model.setContext(this.#desk.model?.context ?? model.context);
     model.setFold(this.#fold.ariaPressed === "true");
     if (this.#wantsChanges !== null && !model.table.summary.single) model.setOnlyChanges(this.#wantsChanges && model.hasChanges);
   }
@@ -85,7 +86,7 @@ export class Toolbar {
     const { model } = this.#desk;
     const tree = tab.rows === "tree";
     this.#filter.hidden = this.#steps.hidden = !tab.rows;
-    this.#changes.hidden = !tab.rows || !model.hasChanges;
+    this.#changes.hidden = !tab.rows || tab.id === "memory" || !model.hasChanges;
     this.#fold.hidden = !tree;
     this.#split.hidden = !tree || model.table.summary.single;
     this.#changes.ariaPressed = String(model.onlyChanges);

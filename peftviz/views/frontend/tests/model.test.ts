@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { LEFTOVER, TreeModel } from "../model.ts";
+import { TreeModel } from "../model.ts";
+import { groupTensors, sortGroups, sortTensors, sums } from "../tensor_rows.ts";
+import { LEFTOVER } from "../tree.ts";
 import { type Row, tableOf } from "./table.ts";
 
 const INSIDE = 2;
@@ -34,8 +36,10 @@ const labels = (model: TreeModel): string[] =>
 test("only what changed is open, runs are one row, chains are merged", () => {
   const model = new TreeModel(tableOf(STORY));
   assert.equal(model.onlyChanges, true);
-  assert.deepEqual(labels(model), ["1 ", "2 layers.0", "3 lora_A.b", "2 head.copy"]);
+  assert.deepEqual(labels(model), ["1 ", "2 layers.0", "3 lora_A.a", "3 lora_A.b", "2 head", "3 original", "3 copy"]);
   assert.equal(model.runOf[2], 3);
+  model.setContext(0);
+  assert.deepEqual(labels(model), ["1 ", "2 layers.0", "3 lora_A.a", "3 lora_A.b", "2 head.copy"], "a single row takes no more room than a place for it");
 });
 
 test("without folding each row stands for itself", () => {
@@ -66,7 +70,10 @@ test("revealing a row removes whatever hides it", () => {
   assert.equal(model.fold, false);
   const unchanged = model.reveal(16);
   assert.equal(model.shown.rows[unchanged], 16);
-  assert.equal(model.onlyChanges, false);
+  model.setFilter("copy");
+  const filtered = model.reveal(2);
+  assert.equal(model.shown.rows[filtered], 2);
+  assert.equal(model.filter, "");
 });
 
 test("previous and next change skip unchanged rows and folded ones", () => {
@@ -77,14 +84,73 @@ test("previous and next change skip unchanged rows and folded ones", () => {
   assert.equal(model.changeFrom(17, 1), -1);
 });
 
-test("parameters are listed flat and sorted", () => {
+const tensors = (model: TreeModel): Int32Array => model.tensors.filter((row) => model.passes(row));
+
+test("parameters are filtered and sorted", () => {
   const model = new TreeModel(tableOf(STORY));
-  assert.deepEqual([...model.tensorRows()], [18], "what a leftover holds is left over");
+  assert.deepEqual([...tensors(model)], [18], "what a leftover holds is left over");
   model.setOnlyChanges(false);
-  assert.deepEqual([...model.tensorRows()], [16, 18]);
-  model.sortKey = "bytes";
-  model.sortDown = true;
-  assert.deepEqual([...model.tensorRows()], [18, 16]);
+  assert.deepEqual([...tensors(model)], [16, 18]);
+  assert.deepEqual([...sortTensors(model, tensors(model), "memory", true)], [18, 16]);
+  assert.deepEqual([...sortTensors(model, tensors(model), "path", false)], [18, 16], "copy before original");
+  assert.deepEqual([...sortTensors(model, tensors(model), "shape", false)], [18, 16]);
+});
+
+test("groups add up to what they are of", () => {
+  const rows: Row[] = [[0, "Model"], [1, "layers", { type: "ModuleList" }]];
+  for (const layer of [0, 1, 10]) rows.push([2, String(layer)], [3, "a", { kind: 1, bytes: 4, shape: "4" }], [3, "b", { kind: 2, bytes: layer }]);
+  rows.push([1, "head", { type: "Linear" }], [2, "weight", { kind: 1, bytes: 7 }]);
+  const model = new TreeModel(tableOf(rows, true));
+  const total = sums(model, model.tensors);
+  assert.equal(total.after, 4 * 3 + 11 + 7);
+  for (const by of ["role", "adapter", "dtype", "device", "layer", "class"] as const) {
+    const groups = groupTensors(model, model.tensors, by);
+    assert.equal(groups.reduce((sum, group) => sum + group.after, 0), total.after, by);
+    assert.equal(groups.reduce((sum, group) => sum + group.rows.length, 0), model.tensors.length, by);
+  }
+  const layers = sortGroups(groupTensors(model, model.tensors, "layer"), "memory", true, () => "");
+  assert.deepEqual(layers.map(({ code }) => model.path(code)), ["layers.10", "", "layers.1", "layers.0"]);
+});
+
+test("only changes: unchanged siblings beside a change, and places for those that are left out", () => {
+  const rows: Row[] = [[0, "Model", { status: INSIDE }]];
+  for (let index = 0; index < 9; index++) rows.push([1, `m${index}`, { status: index === 4 ? 1 : 0 }], [2, "weight", { kind: 1 }]);
+  rows[0][2] = { status: 1 }; // a root that is a row of its own
+  const model = new TreeModel(tableOf(rows));
+  const shown = (): string[] => [...model.shown.rows].map((row, place) => (model.shown.gaps[place] ? `… ${model.shown.gaps[place]}` : model.path(row)));
+  assert.deepEqual(shown(), ["", "… 3", "m3", "m4", "m5", "… 3"]);
+  assert.equal(model.placeOf(1), -1, "a row that is left out has no place");
+  model.setContext(0);
+  assert.deepEqual(shown(), ["", "… 4", "m4", "… 4"]);
+  model.setContext(3);
+  assert.deepEqual(shown(), ["", "m0", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8"], "one row takes no more room than its place");
+  model.setContext(0);
+  model.openGap(1);
+  assert.deepEqual(shown(), ["", "m0", "m1", "m2", "m3", "m4", "… 4"]);
+  model.setOpen(1, true);
+  assert.deepEqual(shown().slice(0, 3), ["", "m0", "m0.weight"], "what was asked for shows all that it holds");
+  const far = model.reveal(model.rowAt("m8.weight"));
+  assert.equal(model.path(model.shown.rows[far]), "m8.weight");
+  assert.equal(model.onlyChanges, true);
+});
+
+test("names before: a wrapper that came later does not count", () => {
+  const model = new TreeModel(
+    tableOf([
+      [0, "Wrapped", { status: 3, exists: 2 }],
+      [1, "base", { status: 5, was: "the model" }],
+      [2, "layer", { status: 3, exists: 2 }],
+      [3, "base_layer", { status: 5, was: "layer" }],
+      [4, "weight", { kind: 1 }],
+      [2, "head", {}],
+    ]),
+  );
+  model.setOnlyChanges(false);
+  model.setFold(false);
+  model.openAll(0);
+  const old = [...model.shown.rows].map((row, place) => (model.on("before", row) ? `${model.shown.oldLevels[place]} ${model.oldName(row, model.shown.heads[place])}` : ""));
+  assert.deepEqual(old, ["", "1 Module", "", "2 layer", "3 weight", "2 head"]);
+  assert.equal(model.oldPath(4), "layer.weight");
 });
 
 test("a single state opens its first levels", () => {

@@ -9,6 +9,8 @@ export interface RowOptions {
   shape?: string;
   bytes?: number;
   run?: number;
+  was?: string;
+  exists?: number;
 }
 
 export type Row = [depth: number, label: string, options?: RowOptions];
@@ -35,7 +37,8 @@ export function bytesOf(rows: readonly Row[], single = false): ArrayBuffer {
     set("label", code(label));
     set("kind", options.kind ?? 0);
     set("status", options.status ?? 0);
-    set("exists", 3);
+    set("exists", options.exists ?? 3);
+    set("was", code(options.was ?? ""));
     for (const side of ["before", "after"]) {
       set(`type_${side}`, code(options.type ?? "Module"));
       set(`shape_${side}`, code(options.shape ?? ""));

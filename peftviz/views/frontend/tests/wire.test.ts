@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { gzipSync } from "node:zlib";
-import { ends, parents } from "../model.ts";
+import { ends, parents } from "../tree.ts";
 import { WireError, decode, read } from "../wire.ts";
 import { bytesOf } from "./table.ts";
 
