@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from peftviz.core.tables import IntArray
@@ -34,6 +36,32 @@ def preorder_positions(parent: IntArray) -> IntArray:
         first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
         offset = np.repeat(before[first], np.diff(np.r_[first, len(siblings)]))
         position[siblings] = position[owner] + 1 + before - offset
+    return position
+
+
+def level_positions(parent: IntArray, starts: Sequence[int]) -> IntArray:
+    """As `preorder_positions`, for a tree recorded level by level: without sorting, and several times faster.
+
+    Args:
+        parent: Index of the parent record, -1 for the root. A level comes after the one above it, and within a level
+            the parents ascend.
+        starts: First record of each level.
+
+    Returns:
+        For each record its row in preorder, shape `(records,)`.
+    """
+    bounds = [*starts, len(parent)]
+    levels = [
+        (slice(above, start), slice(start, stop), parent[start:stop] - above)
+        for above, start, stop in zip(bounds, bounds[1:], bounds[2:], strict=False)
+    ]
+    size = np.ones(len(parent), np.int32)
+    for above, level, owner in reversed(levels):
+        size[above] += np.bincount(owner, size[level], above.stop - above.start).astype(np.int32)
+    position = np.zeros(len(parent), np.int32)
+    for above, level, owner in levels:
+        before = np.cumsum(size[level], dtype=np.int32) - size[level]
+        position[level] = position[above][owner] + 1 + before - before[np.searchsorted(owner, owner)]
     return position
 
 

@@ -171,5 +171,8 @@ def first_occurrence(keys: IntArray) -> IntArray:
     """
     if len(keys) == 0:
         return np.zeros(0, np.int64)
+    ascending = np.sort(keys)
+    if (ascending[1:] != ascending[:-1]).all():  # mostly so, and then there is nothing to group
+        return np.arange(len(keys))
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return np.asarray(first[inverse.reshape(-1)])

@@ -29,7 +29,7 @@ def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bo
     flags = (baseline.tensors.flags & TensorFlag.REQUIRES_GRAD) != 0
     if baseline.scope is REGISTRY:
         by_serial = dict(zip(baseline.tensors.identity.tolist(), flags.tolist(), strict=True))
-        serials = REGISTRY.serials(survey.parameters)
+        serials = REGISTRY.serials(survey.parameters).tolist()
         return {
             id(parameter): by_serial[serial]
             for parameter, serial in zip(survey.parameters, serials, strict=True)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+
+from peftviz.core.tables import IntArray
+
+_BEYOND_ALL = np.iinfo(np.int64).max
 
 
 class _Reference(weakref.ref[Any]):
@@ -17,36 +24,65 @@ class _Reference(weakref.ref[Any]):
 class IdentityRegistry:
     """Gives each object a serial number that is never used for another one.
 
-    Only weak references are held. The entry of an object goes when the object goes, before Python can give its
-    `id()` to a new one.
+    Only weak references are held. When an object goes, Python says so before it can give its `id()` to a new one, and
+    the entry is taken out before anything is looked up again.
+
+    The entries are two sorted columns, not a dictionary: looking up a few hundred objects at once is several times
+    faster in them, because a dictionary of half a million entries is in no cache.
     """
 
     def __init__(self) -> None:
-        self._serial_by_id: dict[int, int] = {}
-        self._reference_by_id: dict[int, _Reference] = {}
+        self._ids = np.array([_BEYOND_ALL])  # ascending; the last entry spares a check of bounds
+        self._serials = np.array([-1])
+        self._references: dict[int, _Reference] = {}
+        self._dead: list[int] = []
         self._next = 0
+        self._lock = threading.Lock()
 
-    def serials(self, objects: Sequence[Any]) -> list[int]:
-        """The serial number of each object, a new one for an object not seen before."""
-        known = list(map(self._serial_by_id.get, map(id, objects)))
-        if None not in known:
-            return known  # type: ignore[return-value]
-        return [self._register(item) if serial is None else serial for serial, item in zip(known, objects, strict=True)]
+    def serials(self, objects: Sequence[Any], ids: IntArray | None = None) -> IntArray:
+        """The serial number of each object, a new one for an object not seen before.
 
-    def _register(self, item: Any) -> int:
-        key = id(item)
-        serial = self._serial_by_id.get(key)  # the same new object may occur twice in one call
-        if serial is None:
+        Args:
+            objects: Objects that can be referred to weakly.
+            ids: The `id()` of each, where they are known already.
+        """
+        if ids is None:
+            ids = np.fromiter(map(id, objects), np.int64, len(objects))
+        with self._lock:
+            if self._dead:
+                self._drop_dead()
+            places = np.searchsorted(self._ids, ids)
+            known = self._ids[places] == ids
+            if not known.all():
+                self._register([objects[index] for index in np.flatnonzero(~known).tolist()])
+                places = np.searchsorted(self._ids, ids)
+            return self._serials[places]
+
+    def _register(self, objects: list[Any]) -> None:
+        new = {id(item): item for item in objects}
+        for key, item in new.items():
             reference = _Reference(item, self._forget)
             reference.key = key
-            self._reference_by_id[key] = reference
-            serial = self._serial_by_id[key] = self._next
-            self._next += 1
-        return serial
+            self._references[key] = reference
+        ids = np.concatenate([self._ids, np.fromiter(new, np.int64, len(new))])
+        serials = np.concatenate([self._serials, np.arange(self._next, self._next + len(new))])
+        order = np.argsort(ids)
+        self._ids, self._serials = ids[order], serials[order]
+        self._next += len(new)
 
     def _forget(self, reference: _Reference) -> None:
-        if self._reference_by_id.get(reference.key) is reference:
-            del self._reference_by_id[reference.key], self._serial_by_id[reference.key]
+        """Called when an object goes, at any time and in any thread: it may only note that."""
+        if self._references.get(reference.key) is reference:
+            del self._references[reference.key]
+            self._dead.append(reference.key)
+
+    def _drop_dead(self) -> None:
+        count = len(self._dead)
+        dead = np.array(self._dead[:count])
+        places = np.searchsorted(self._ids, dead)
+        gone = places[self._ids[places] == dead]  # all of them, unless an interrupt came between two steps
+        self._ids, self._serials = np.delete(self._ids, gone), np.delete(self._serials, gone)
+        del self._dead[:count]
 
 
 REGISTRY = IdentityRegistry()

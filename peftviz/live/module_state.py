@@ -7,8 +7,9 @@ import enum
 import functools
 import json
 import marshal
-from collections.abc import Callable, Mapping
-from operator import itemgetter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import itemgetter, methodcaller
 from types import NoneType
 from typing import Any
 
@@ -30,6 +31,36 @@ NO_STATE = MODULE_SLOTS | CONSTRUCTION_ATTRIBUTES
 
 MAX_DEPTH = 6
 
+_first, _second = itemgetter(0), itemgetter(1)
+_unsaved = methodcaller("get", NON_PERSISTENT)
+
+
+class _Layout:
+    """Modules whose `__dict__` has the same keys.
+
+    Attributes:
+        number: Tells layouts apart.
+        names: The keys that are state.
+        values: Gets all of them from a `__dict__`.
+        scalars: Gets the plain ones among them.
+        latest: Values and code of the last module, by its scalars.
+    """
+
+    __slots__ = ("latest", "names", "number", "scalars", "values")
+
+    def __init__(self, number: int, attributes: Mapping[str, Any]) -> None:
+        self.number = number
+        self.names = tuple(name for name in attributes if name not in NO_STATE)
+        plain = [name for name in self.names if isinstance(attributes[name], (bool, int, float, str, NoneType))]
+        self.values = _getter(self.names)
+        self.scalars = _getter(plain)
+        self.latest: dict[Any, tuple[Any, int]] = {}
+
+
+def _getter(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Any]:
+    """Gets the values of some keys: those of several as a tuple, that of a single one as it is."""
+    return itemgetter(*names) if names else lambda _: None
+
 
 class StateInterner:
     """Interns the state of modules; layers alike share one entry.
@@ -41,40 +72,62 @@ class StateInterner:
     def __init__(self) -> None:
         self.texts: Interner[str] = Interner([""])
         self._code_by_key: dict[tuple[int, bytes], int] = {}
-        self._layouts: dict[tuple[str, ...], tuple[int, tuple[str, ...], Callable[[Any], Any]]] = {}
-        self._last: dict[tuple[int, Any], tuple[list[Any], int]] = {}
+        self._layouts: dict[tuple[str, ...], _Layout] = {}
 
-    def code(self, attributes: Mapping[str, Any]) -> int:
-        """Code of the state of a module with these instance attributes; 0 when it has none of its own."""
-        layout, names, scalars = self._layouts.get(keys := tuple(attributes)) or self._lay_out(keys, attributes)
-        if not names:
-            return 0
-        values = [attributes[name] for name in names]
-        if (unsaved := attributes.get(NON_PERSISTENT)) and not attributes["_buffers"].keys() >= unsaved:
-            state = dict(zip(names, values, strict=True))
-            return self.texts[to_json({**state, NON_PERSISTENT: unsaved - attributes["_buffers"].keys()})]
+    def codes(self, modules: list[dict[str, Any]]) -> list[int]:
+        """Code of the state of each module with these instance attributes; 0 for one that has none of its own."""
+        keys = list(map(tuple, modules))
+        codes: list[int] = []
+        start = 0
+        while start < len(modules):  # layers alike mostly come in a row
+            layout = self._layouts.get(keys[start])
+            if layout is None:
+                layout = self._layouts[keys[start]] = _Layout(len(self._layouts), modules[start])
+            stop = start + 1
+            while stop < len(modules) and keys[stop] == keys[start]:
+                stop += 1
+            codes += self._codes_of_alike(layout, modules[start:stop])
+            start = stop
+        for index in compress(range(len(modules)), map(_unsaved, modules)):
+            if gone := modules[index][NON_PERSISTENT] - modules[index]["_buffers"].keys():
+                state = {name: modules[index][name] for name in self._layouts[keys[index]].names}
+                codes[index] = self.texts[to_json({**state, NON_PERSISTENT: gone})]
+        return codes
+
+    def _codes_of_alike(self, layout: _Layout, modules: list[dict[str, Any]]) -> list[int]:
+        if not layout.names:
+            return [0] * len(modules)
+        values = list(map(layout.values, modules))
         try:
-            mark = (layout, scalars(attributes))
-            last = self._last.get(mark)
-            if last is not None and last[0] == values:
-                return last[1]
-            key = (layout, marshal.dumps(values, 2))
+            marks = list(map(layout.scalars, modules))
+            for mark, index in dict(zip(marks, range(len(marks)), strict=True)).items():
+                if mark not in layout.latest:
+                    self._code(layout, modules[index], values[index])
+            latest = list(map(layout.latest.__getitem__, marks))
+            if values == list(map(_first, latest)):
+                return list(map(_second, latest))
+        except Exception:  # what was a scalar is none any more, or values are no plain data or refuse to be compared
+            pass
+        return [self._code(layout, module, value) for module, value in zip(modules, values, strict=True)]
+
+    def _code(self, layout: _Layout, attributes: Mapping[str, Any], values: Any) -> int:
+        try:
+            mark = layout.scalars(attributes)
+            latest = layout.latest.get(mark)
+            if latest is not None and latest[0] == values:
+                return latest[1]
+            key = (layout.number, marshal.dumps(values, 2))
         except Exception:  # it holds an object that is no plain data, or one that refuses to be compared
-            return self.texts[to_json(dict(zip(names, values, strict=True)))]
+            return self.texts[_state_json(layout, attributes)]
         code = self._code_by_key.get(key)
         if code is None:
-            code = self._code_by_key[key] = self.texts[to_json(dict(zip(names, values, strict=True)))]
-        self._last[mark] = (values, code)
+            code = self._code_by_key[key] = self.texts[_state_json(layout, attributes)]
+        layout.latest[mark] = (values, code)
         return code
 
-    def _lay_out(
-        self, keys: tuple[str, ...], attributes: Mapping[str, Any]
-    ) -> tuple[int, tuple[str, ...], Callable[[Any], Any]]:
-        """Number, names and getter of the plain values among them, for modules whose `__dict__` has these keys."""
-        names = tuple(name for name in keys if name not in NO_STATE)
-        plain = [name for name in names if isinstance(attributes[name], (bool, int, float, str, NoneType))]
-        self._layouts[keys] = (len(self._layouts), names, itemgetter(*plain) if plain else lambda _: None)
-        return self._layouts[keys]
+
+def _state_json(layout: _Layout, attributes: Mapping[str, Any]) -> str:
+    return to_json({name: attributes[name] for name in layout.names})
 
 
 def to_json(value: Any) -> str:

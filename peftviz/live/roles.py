@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from peftviz.core.preorder import record_depth
-from peftviz.core.tables import IntArray, Role
+from peftviz.core.tables import BoolArray, IntArray, Role
 from peftviz.live.interning import Interner
 from peftviz.live.peft_facts import SAVED_CONTAINER, is_buffer_dict, is_peft_class
 from peftviz.live.tensors import TensorRecorder
@@ -29,56 +28,47 @@ def assign_roles(
     Returns:
         Role and adapter code of each module row, the same of each tensor row, and the interned adapter names.
     """
-    parent = walk.parent
-    types = list(walk.types)
-    peft = np.array([is_peft_class(cls) for cls in types], bool)[walk.cls]
-    dict_like = np.array([_is_keyed_container(cls) for cls in types], bool)[walk.cls]
-    parent_of = np.maximum(parent, 0)
-    container = dict_like & peft[parent_of] & ~dict_like[parent_of] & (parent >= 0)
-    wrapper = peft & ~container
-    holds = np.zeros(len(parent), bool)
-    holds[parent[(parent >= 0) & ~container]] = True
-    registry = np.zeros(len(parent), bool)
-    registry[list(registry_rows)] = True
-    saved = container & (walk.name == walk.names.get(SAVED_CONTAINER, -1))
-
     adapters: Interner[str] = Interner([""])
-    keys = np.unique(walk.name[container[parent_of] & (parent >= 0)])
     tensors: TensorRecorder = walk.tensors
-    tensor_keyed = container[tensors.owner]
-    all_keys = np.union1d(keys, np.unique(tensors.name[tensor_keyed]))
-    names = list(walk.names)
-    code_of_name = np.zeros(len(names), np.int64)
-    for key in all_keys.tolist():
-        code_of_name[key] = adapters[names[key]]
+    role = np.zeros(len(walk.parent), np.uint8)
+    adapter = np.zeros(len(role), np.int32)
+    of_type = np.array([(is_peft_class(cls), _is_keyed_container(cls)) for cls in walk.types], bool)
+    if not of_type[:, 0].any():
+        return role, adapter, role[tensors.owner], adapter[tensors.owner], adapters
+    parent = np.maximum(walk.parent, 0)
+    peft, dict_like = of_type[:, 0][walk.cls], of_type[:, 1][walk.cls]
+    container = dict_like & (peft & ~dict_like)[parent]
+    container[0] = False
+    wrapper = peft & ~container
+    holds = np.zeros(len(role), bool)
+    holds[parent[1:][~container[1:]]] = True
 
-    role = np.full(len(parent), int(Role.BASE), np.uint8)
-    adapter = np.zeros(len(parent), np.int64)
-    depth = record_depth(parent)
-    by_depth = np.argsort(depth, kind="stable")
-    bounds = np.searchsorted(depth[by_depth], np.arange(int(depth.max(initial=0)) + 2))
-    for level in range(len(bounds) - 1):
-        rows = by_depth[bounds[level] : bounds[level + 1]]
-        above = parent_of[rows] if level else rows
-        above_role = role[above] if level else role[rows]
-        owned = np.isin(above_role, (Role.ADAPTER, Role.SAVED))
-        keyed = container[above] if level else np.zeros(len(rows), bool)
-        shared = above_role == Role.SHARED
-        held = ((above_role == Role.WRAPPER) & ~registry[above]) | (above_role == Role.WRAPPED)
-        role[rows] = np.select(
-            [owned, keyed, container[rows], wrapper[rows] & holds[rows], wrapper[rows], held, shared],
-            [
-                above_role,
-                np.where(saved[above], Role.SAVED, Role.ADAPTER),
-                np.full(len(rows), Role.SHARED),
-                np.full(len(rows), Role.WRAPPER),
-                np.full(len(rows), Role.SHARED),
-                np.full(len(rows), Role.WRAPPED),
-                np.full(len(rows), Role.SHARED),
-            ],
-            default=np.full(len(rows), Role.BASE),
-        )
-        adapter[rows] = np.where(owned, adapter[above], np.where(keyed, code_of_name[walk.name[rows]], 0))
+    # A container or a wrapper decides for all below it, down to the next one.
+    role[container | wrapper] = Role.SHARED
+    role[wrapper & holds] = Role.WRAPPER
+    below = _BELOW[role]
+    for row in registry_rows:
+        if role[row] == Role.WRAPPER:
+            below[row] = Role.BASE
+    decider = _nearest(container | wrapper, parent)
+    role = np.where(container | wrapper, role, below[decider])
+
+    # What has an adapter's name belongs to it, and all below; the outermost such name counts.
+    keyed = container[parent]
+    tensor_keyed = container[tensors.owner]
+    is_key = np.zeros(len(walk.names), bool)
+    is_key[walk.name[keyed]] = is_key[tensors.name[tensor_keyed]] = True
+    code_of_name = np.zeros(len(is_key), np.int32)
+    names = list(walk.names)
+    for key in np.flatnonzero(is_key).tolist():
+        code_of_name[key] = adapters[names[key]]
+    owner = _nearest(keyed, parent)
+    while keyed[outer := owner[parent[owner]]].any():
+        owner = np.where(keyed[outer], outer, owner)
+    owned = keyed[owner]
+    saved = walk.name[parent[owner]] == walk.names.get(SAVED_CONTAINER, -1)
+    role[owned] = np.where(saved, Role.SAVED, Role.ADAPTER)[owned]
+    adapter[owned] = code_of_name[walk.name[owner]][owned]
 
     tensor_role = role[tensors.owner]
     tensor_role[tensor_role == Role.WRAPPER] = Role.SHARED
@@ -87,6 +77,19 @@ def assign_roles(
     tensor_role[unowned] = Role.ADAPTER
     tensor_adapter[unowned] = code_of_name[tensors.name[unowned]]
     return role, adapter, tensor_role, tensor_adapter, adapters
+
+
+_BELOW = np.arange(len(Role), dtype=np.uint8)
+_BELOW[Role.WRAPPER] = Role.WRAPPED
+"""What is below a module of each role and nothing in itself."""
+
+
+def _nearest(marked: BoolArray, parent: IntArray) -> IntArray:
+    """For each row, the row itself or the nearest ancestor that is marked; 0 where none is."""
+    found = np.where(marked, np.arange(len(parent), dtype=parent.dtype), parent)
+    while not np.array_equal(found, further := found[found]):  # each turn doubles how far it looks
+        found = further
+    return found
 
 
 def _is_keyed_container(cls: type) -> bool:

@@ -131,10 +131,49 @@ def test_serial_numbers_are_never_reused():
     for _ in range(200):
         module = nn.Identity()
         (serial,) = registry.serials([module])
-        assert registry.serials([module, module]) == [serial, serial]
+        assert registry.serials([module, module]).tolist() == [serial, serial]
         assert serial not in seen
         seen.add(serial)
         del module
+
+
+def test_serial_numbers_of_many_objects_that_come_and_go():
+    registry = IdentityRegistry()
+    first = [nn.Identity() for _ in range(300)]
+    serials = registry.serials(first).tolist()
+    assert serials == list(range(300))
+    del first[::2]
+    later = [nn.Identity() for _ in range(300)]  # many of them where one that is gone had been
+    mixed = [*first, *later, *reversed(first)]
+    again = registry.serials(mixed).tolist()
+    assert again[:150] == serials[1::2] == again[:449:-1]
+    assert sorted(again[150:450]) == list(range(300, 600))
+
+
+def test_a_shared_module_of_peft_shows_its_state_in_each_place():
+    model = get_peft_model(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), VeraConfig(r=2, target_modules=["0", "1"]))
+    snapshot = capture(model)
+    places = snapshot.find("*vera_A")
+    shared = [place for place in places if place.type.endswith("BufferDict")]
+    assert len(shared) == 3
+    assert [place.alias_of is None for place in shared].count(True) == 1
+    assert {place.identity for place in shared} == {shared[0].identity}
+    assert all(place.state == {"persistent": True} for place in shared)
+
+
+def test_layers_that_differ_in_one_attribute_keep_their_own_state():
+    model = get_peft_model(
+        nn.Sequential(*(nn.Linear(4, 4) for _ in range(6))),
+        LoraConfig(r=2, target_modules=[str(index) for index in range(6)]),
+    )
+    layers = [model.base_model.model[index] for index in range(6)]
+    layers[3].scaling["default"] = 5.0
+    layers[4].lora_variant = {"default": object()}
+    snapshot = capture(model)
+    states = [snapshot.module(f"base_model.model.{index}").state for index in range(6)]
+    assert states[0] == states[1] == states[2] == states[5]
+    assert states[3] == {**states[0], "scaling": {"default": 5.0}}
+    assert states[4] == {**states[0], "lora_variant": {"default": {"!type": "builtins.object"}}}
 
 
 def test_shared_modules_are_expanded_at_their_first_occurrence():
