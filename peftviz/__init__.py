@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from peftviz.core.serialize import load as load
     from peftviz.core.snapshot import Snapshot as Snapshot
     from peftviz.core.timeline import Step as Step
+    from peftviz.core.timeline import Timeline as Timeline
     from peftviz.errors import PeftvizError as PeftvizError
     from peftviz.live.capture import capture as capture
     from peftviz.live.deletion import DeletionReport as DeletionReport
@@ -54,6 +55,7 @@ _HOMES = {
     "Session": "live.session",
     "Snapshot": "core.snapshot",
     "Step": "core.timeline",
+    "Timeline": "core.timeline",
     "UnloadReport": "live.unload",
     "assert_clean": "auditing",
     "audit": "auditing",

@@ -140,7 +140,7 @@ def load(path: str | os.PathLike[str]) -> Snapshot:
         raise SnapshotFileError(
             f"The file holds a timeline of {len(snapshots)} states, not one snapshot.",
             where=str(path),
-            hint="Read it with peftviz.core.serialize.load_many(path).",
+            hint="peftviz.Timeline.load(path) reads it.",
         )
     return snapshots[0]
 

@@ -14,6 +14,7 @@ from peftviz.core.finding import Finding
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, ModuleFlag, Role, TensorFlag
 from peftviz.errors import LookupFailure, MissingDependencyError, near_matches
+from peftviz.views.table import RowKind, Status, ViewTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,35 @@ def audit_frame(audit: Audit) -> pd.DataFrame:
         MissingDependencyError: pandas is not installed.
     """
     return _records(list(audit), [field.name for field in fields(Finding) if field.compare])
+
+
+def table_frame(table: ViewTable, paths: Sequence[str], rows: Sequence[int]) -> pd.DataFrame:
+    """Rows of a view table: what is seen of each before and after.
+
+    Args:
+        table: The table.
+        paths: Path of each row.
+        rows: Numbers of the rows.
+
+    Raises:
+        MissingDependencyError: pandas is not installed.
+    """
+    own = np.asarray(rows, np.int64)
+    columns: dict[str, Any] = {
+        "path": list(paths),
+        "kind": _interned([kind.name.lower() for kind in RowKind], table.kind[own]),
+        "status": _interned([status.name.lower() for status in Status], table.status[own]),
+        "role": _roles(table.role[own]),
+        "adapter": _interned([text or None for text in table.strings], table.adapter[own]),
+    }
+    for name in ("type", "shape", "dtype", "device"):
+        for when in ("before", "after"):
+            columns[f"{name}_{when}"] = _interned(table.strings, getattr(table, f"{name}_{when}")[own])
+    for name in ("numel", "bytes"):
+        for when in ("before", "after"):
+            columns[f"{name}_{when}"] = getattr(table, f"{name}_{when}")[own].astype(np.int64)
+    frame: pd.DataFrame = _pandas().DataFrame(columns)
+    return frame
 
 
 def _pandas() -> Any:

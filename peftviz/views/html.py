@@ -57,10 +57,7 @@ def _content(obj: Any) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]],
     timeline = obj if isinstance(obj, Timeline) else getattr(obj, "timeline", None)
     if isinstance(timeline, Timeline):
         # Times differ from run to run; a page of the same steps is the same page.
-        steps = [
-            {**entry, "notes": [note for note in entry["notes"] if not note.endswith(" s")]}
-            for entry in step_entries(timeline)
-        ]
+        steps = [{**entry, "duration": 0.0} for entry in step_entries(timeline)]
         pairs = [(index, max(0, index - 1)) for index in range(len(timeline) + 1)]
         pairs[:0] = [(index, 0) for index in range(2, len(timeline) + 1)]
         views = [_view(index, base, steps[index]["label"], ()) for index, base in pairs]

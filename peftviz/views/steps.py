@@ -6,47 +6,63 @@ from typing import Any
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.timeline import Step, Timeline
-from peftviz.views.formatting import MINUS, format_bytes, format_delta, plural
 from peftviz.views.table import ViewTable, view_table
 
-_COUNTED = (("added", "+"), ("removed", MINUS), ("wrapped", "⤷"), ("unwrapped", "⤶"))
+_LEFT_OVER = "PV1"
+"""How the codes of the rules begin that tell of what is left over."""
 
 
-def step_entries(timeline: Timeline) -> list[dict[str, Any]]:
-    """What the list of operations says: the baseline, then each step."""
-    baseline = {"label": "watch(model)", "notes": ["baseline", format_bytes(timeline.baseline.totals.bytes)]}
-    return [{**baseline, "mark": "", "error": None, "warnings": []}, *map(step_entry, timeline)]
+def step_entries(timeline: Timeline, *, look: bool = True) -> list[dict[str, Any]]:
+    """What the list of operations says: the baseline, then each step. See `step_entry`."""
+    size = timeline.baseline.totals.bytes
+    baseline = {"label": "watch(model)", "operation": "watch", "bytes": [size, size], "counts": {}, "leftovers": 0}
+    first = {**baseline, "faults": 0, "duration": 0.0, "error": None, "warnings": []}
+    return [first, *(step_entry(step, look=look) for step in timeline)]
 
 
-def step_entry(step: Step) -> dict[str, Any]:
-    """The entry of one step."""
-    counts = step.diff.counts
-    notes = [f"{symbol}{counts[word]:,}" for word, symbol in _COUNTED if counts.get(word)]
-    if not notes:
-        notes.append(plural(len(step.diff), "change") if len(step.diff) else "no change")
-    grown = format_delta(step.before.totals.bytes, step.after.totals.bytes, unit="bytes")
-    if grown:
-        notes.append(grown)
-    if step.duration >= 0.05:
-        notes.append(f"{step.duration:.1f} s")
+def step_entry(step: Step, *, look: bool = True) -> dict[str, Any]:
+    """The entry of one step.
+
+    Args:
+        step: The step.
+        look: Whether to compare and judge its states. Without, `counts` is None for a step that nobody has looked at
+            yet, and nothing is computed.
+
+    Returns:
+        JSON values: `label`, `operation`, `bytes` (before and after), `duration` in seconds, `error`, `warnings`;
+        `counts` by kind of change, `leftovers` and `faults` (findings that are not mere information).
+    """
+    entry = {
+        "label": step.label,
+        "operation": step.operation,
+        "bytes": [step.before.totals.bytes, step.after.totals.bytes],
+        "duration": step.duration,
+        "error": step.error,
+        "warnings": list(step.warnings),
+    }
+    if not look and not {"diff", "audit"} <= vars(step).keys():  # cached when first looked at
+        return {**entry, "counts": None, "leftovers": 0, "faults": 0}
     severe = [finding for finding in step.findings if finding.severity != "info"]
-    left = [finding for finding in severe if finding.rule.startswith("PV1")]
-    mark = plural(len(left), "leftover") if left else plural(len(severe), "finding") if severe else ""
-    return {"label": step.label, "notes": notes, "mark": mark, "error": step.error, "warnings": list(step.warnings)}
+    left = sum(finding.rule.startswith(_LEFT_OVER) for finding in severe)
+    return {**entry, "counts": dict(step.diff.counts), "leftovers": left, "faults": len(severe) - left}
 
 
 def state_table(timeline: Timeline, index: int, base: int) -> ViewTable:
-    """The table of a state, compared with an earlier one.
+    """The table of a state, compared with another one.
 
     Args:
         timeline: The timeline.
         index: Number of the state; 0 is the baseline.
-        base: Number of the state to compare with; ignored for the baseline.
+        base: Number of the state to compare with; that of the state itself shows it alone.
 
     Raises:
         LookupFailure: There is no such state.
     """
-    timeline.diff(base, index)  # complains about a state that does not exist
-    if index == 0:
-        return view_table(timeline.baseline, audit=audit_snapshot(timeline.baseline))
-    return view_table(timeline.diff(base, index), audit=timeline[index - 1].audit)
+    if index == base or (index == 0 and base == 0):
+        timeline.diff(0, index)  # complains about a state that does not exist
+        return view_table(timeline.snapshots[index], audit=_audit(timeline, index))
+    return view_table(timeline.diff(base, index), audit=_audit(timeline, index))
+
+
+def _audit(timeline: Timeline, index: int) -> Any:
+    return timeline[index - 1].audit if index else audit_snapshot(timeline.baseline)

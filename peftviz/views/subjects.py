@@ -64,6 +64,23 @@ def document(obj: Any) -> Document:
     )
 
 
+def states(obj: Any) -> tuple[Snapshot, Snapshot]:
+    """The states before and after that the table of an object shows; the same twice for a single one.
+
+    Raises:
+        PeftvizError: The object is none that shows states.
+    """
+    if isinstance(obj, Snapshot):
+        return obj, obj
+    if isinstance(obj, Diff):
+        return obj.before, obj.after
+    if isinstance(obj, Audit):
+        return obj.baseline or obj.snapshot, obj.snapshot
+    if isinstance(getattr(obj, "diff", None), Diff):
+        return obj.diff.before, obj.diff.after
+    raise PeftvizError(f"An object of type {type(obj).__name__} has no rows to select.", where="inspector.select(path)")
+
+
 def _step(step: Step) -> Document:
     return Document(step.label, tuple(_step_lines(step)), view_table(step.diff, audit=step.audit))
 

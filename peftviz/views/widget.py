@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 from typing import Any
 
+from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
 from peftviz.views.assets import BUNDLE, style_sheet
@@ -12,9 +14,11 @@ from peftviz.views.exports import Exports
 from peftviz.views.language import catalogs, tell
 from peftviz.views.mime import WIDGET
 from peftviz.views.plans import Actions, Plans
+from peftviz.views.selection import Selection
 from peftviz.views.static_html import static_html
-from peftviz.views.steps import state_table, step_entries
-from peftviz.views.subjects import document
+from peftviz.views.steps import state_table, step_entries, step_entry
+from peftviz.views.subjects import document, states
+from peftviz.views.table import ViewTable
 from peftviz.views.text import to_text
 from peftviz.views.wire import encode
 
@@ -54,6 +58,12 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     _shown = traitlets.Dict({}).tag(sync=True)
     _steps: Any = traitlets.List([]).tag(sync=True)
     _offers: Any = traitlets.List([]).tag(sync=True)
+    # Number of the state that all others are compared with; -1 for the step before. Set on both sides.
+    _baseline: Any = traitlets.Int(-1).tag(sync=True)
+    # What is selected: `paths` in the comparison of `index` with `base`. Set by the browser, or by `select`.
+    _selection = traitlets.Dict({}).tag(sync=True)
+    # What `select` asks for: `path`, and `turn`, which counts the calls.
+    _wanted = traitlets.Dict({}).tag(sync=True)
 
     def __init__(
         self, subject: Any = None, *, timeline: Timeline | None = None, actions: Actions | None = None
@@ -85,24 +95,117 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             self._subject = None
         self._push()
 
+    def compare(self, before: int = 0, after: int = -1) -> None:
+        """Shows any two states of the timeline compared.
+
+        Args:
+            before: Number of a state; 0 is the one that the timeline begins with.
+            after: Number of a state; negative numbers count from the last.
+
+        Raises:
+            PeftvizError: There is no timeline.
+            LookupFailure: There is no such state.
+        """
+        timeline = self._need_timeline("inspector.compare(before, after)")
+        timeline.diff(before, after)
+        count = len(timeline) + 1
+        self._subject = None
+        self._push(after % count, before % count)
+
+    @property
+    def baseline(self) -> int | None:
+        """Number of the state that every state is compared with; None for the step before each.
+
+        Setting it shows the last state compared with it. The reader can set it in the widget, too.
+
+        Raises:
+            PeftvizError: On setting: there is no timeline.
+            LookupFailure: On setting: there is no such state.
+        """
+        return None if self._baseline < 0 else int(self._baseline)
+
+    @baseline.setter
+    def baseline(self, index: int | None) -> None:
+        timeline = self._need_timeline("inspector.baseline")
+        if index is not None:
+            timeline.diff(index, -1)
+            index %= len(timeline) + 1
+        self._baseline = -1 if index is None else index
+        self.refresh()
+
+    @property
+    def selection(self) -> Selection:
+        """What is selected in the widget: `paths`, and `to_frame()` with what is seen of each."""
+        chosen = self._selection
+        paths = [path for path in chosen.get("paths", ()) if isinstance(path, str)]
+        return Selection(paths, partial(self._selected_table, chosen.get("index"), chosen.get("base")))
+
+    def select(self, path: str) -> None:
+        """Selects a row and brings it to light in the widget, whatever is folded or filtered.
+
+        Args:
+            path: Dotted path of a module, parameter or buffer in either of the states on show; `""` for the model.
+
+        Raises:
+            LookupFailure: Neither state has it; near matches are named.
+        """
+        index, base = self._selection.get("index"), self._selection.get("base")
+        before, after = self._states(index, base)
+        if not any(
+            state.find_module(path) is not None or state.find_tensor(path) is not None for state in (before, after)
+        ):
+            after.module(path)  # raises, and names what is near
+        self._selection = {**self._selection, "paths": [path]}
+        self._wanted = {"path": path, "turn": self._wanted.get("turn", 0) + 1}
+
+    def _states(self, index: Any, base: Any) -> tuple[Snapshot, Snapshot]:
+        """The states on show, before and after; by default those shown last."""
+        if self._timeline is None or self._subject is not None:
+            return states(self._subject)
+        snapshots = self._timeline.snapshots
+        shown = [
+            self._shown[name] if type(told) is not int else told for name, told in (("base", base), ("index", index))
+        ]
+        return snapshots[min(shown[0], len(snapshots) - 1)], snapshots[min(shown[1], len(snapshots) - 1)]
+
+    def _selected_table(self, index: Any, base: Any) -> ViewTable:
+        if self._timeline is not None and self._subject is None:
+            shown = self._shown
+            return state_table(
+                self._timeline,
+                index if type(index) is int else shown["index"],
+                base if type(base) is int else shown["base"],
+            )
+        table = document(self._subject).table
+        assert table is not None, "what has no table has nothing to select"
+        return table
+
+    def _need_timeline(self, where: str) -> Timeline:
+        if self._timeline is None:
+            raise PeftvizError(
+                "This inspector shows no timeline.", where=where, hint="session.inspector and Inspector(timeline) do."
+            )
+        return self._timeline
+
     def language_changed(self) -> None:
         """Takes the texts of the language that was chosen last."""
         self._texts = catalogs()
 
-    def _push(self) -> None:
+    def _push(self, index: int | None = None, base: int | None = None) -> None:
         with self.hold_sync():
-            for name, value in self._state().items():
+            for name, value in self._state(index, base).items():
                 setattr(self, name, value)
 
-    def _state(self) -> dict[str, Any]:
-        """The synced traits for the present subject."""
+    def _state(self, index: int | None = None, base: int | None = None) -> dict[str, Any]:
+        """The synced traits for the present subject; of a timeline for a state and the one it is compared with."""
         timeline = self._timeline
         if self._subject is None and timeline is not None:
-            index = len(timeline)
+            index = len(timeline) if index is None else index
+            if base is None:
+                base = max(0, index - 1) if self.baseline is None else self.baseline
+            table = encode(state_table(timeline, index, base))  # first: what it looks at, the steps can tell
             steps = self._step_entries(timeline)
-            base = max(0, index - 1)
-            shown = self._view(steps, index, base)
-            return {"_table": encode(state_table(timeline, index, base)), "_shown": shown, "_steps": steps}
+            return {"_table": table, "_shown": self._view(steps, index, base), "_steps": steps}
         if self._subject is None:
             raise PeftvizError(
                 "There is nothing to show.", where="Inspector()", hint="Inspector(peftviz.capture(model))"
@@ -113,8 +216,9 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         return {"_table": table, "_shown": shown, "_steps": []}
 
     def _step_entries(self, timeline: Timeline) -> list[dict[str, Any]]:
-        if len(self._entries) != len(timeline) + 1:
-            self._entries = step_entries(timeline)
+        known = [entry for entry in self._entries if entry["counts"] is not None]
+        if len(known) != len(timeline) + 1:
+            self._entries = step_entries(timeline, look=False)
         return list(self._entries)
 
     @staticmethod
@@ -139,6 +243,8 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         kind = request.get("ask")
         if kind == "state":
             return self._send_state(request.get("index"), request.get("base"))
+        if kind == "step":
+            return {"step": self._look_at(request.get("index"))}, []
         if kind == "plan":
             return self._plans.make(request), []
         if kind == "apply":
@@ -160,6 +266,13 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             raise PeftvizError("There is no timeline to jump in.", where="widget")
         table = state_table(self._timeline, index, base)
         return {"view": self._view(self._step_entries(self._timeline), index, base)}, [encode(table)]
+
+    def _look_at(self, index: Any) -> dict[str, Any]:
+        """The entry of a step, compared and judged if that was not done yet."""
+        timeline = self._timeline
+        if timeline is None or type(index) is not int or not 0 < index <= len(timeline):
+            raise PeftvizError("There is no such step.", where="widget")
+        return step_entry(timeline[index - 1])
 
     # How it shows -----------------------------------------------------------------------------------------------------
 

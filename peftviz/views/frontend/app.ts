@@ -27,6 +27,9 @@ const FURTHER_TABS: readonly MakeTab[] = [
   (desk) => new Findings(desk),
 ];
 
+/** So many paths are told of what is selected. */
+const MOST_SELECTED = 100_000;
+
 export class App implements Desk {
   readonly root: HTMLElement;
   readonly outside: Outside;
@@ -45,13 +48,13 @@ export class App implements Desk {
   #width = 0;
   readonly #observer = new ResizeObserver(() => this.#resized());
   view: View = { index: 0, base: 0, title: "", lines: [] };
-  steps: readonly StepEntry[] = [];
+  steps: StepEntry[] = [];
   selected = -1;
 
   constructor(outside: Outside) {
     this.outside = outside;
     this.#actions = actionsOf(this);
-    this.#timeline = new TimelineView((index, base) => outside.jump(index, base));
+    this.#timeline = new TimelineView(this);
     this.#structure = new Structure(this);
     this.#tabs = new Tabs([this.#structure, ...FURTHER_TABS.map((make) => make(this))], () => this.#update());
     const steering = {
@@ -78,7 +81,7 @@ export class App implements Desk {
   }
 
   /** Shows a state. */
-  show(table: Table, steps: readonly StepEntry[], view: View): void {
+  show(table: Table, steps: StepEntry[], view: View): void {
     const model = new TreeModel(table);
     this.#model = model;
     this.view = view;
@@ -100,6 +103,21 @@ export class App implements Desk {
     this.selected = row;
     this.#tabs.front.select?.(row);
     this.#showDetails();
+    this.selectAll(row < 0 ? [] : this.model.membersOf(row));
+  }
+
+  selectAll(rows: readonly number[]): void {
+    this.outside.setSelection?.(rows.slice(0, MOST_SELECTED).map((row) => this.model.path(row)), this.view);
+  }
+
+  /** Selects the row of a path from outside; what the other side has checked is there. */
+  find(path: string): void {
+    const row = this.#model?.rowAt(path) ?? -1;
+    if (row >= 0) this.reveal(row, false);
+  }
+
+  setBaseline(base: number): void {
+    this.#timeline.setBaseline(base);
   }
 
   reveal(row: number, focus: boolean): void {
@@ -131,6 +149,7 @@ export class App implements Desk {
     this.#observer.disconnect();
     this.#tabs.destroy();
     this.#toolbar.destroy();
+    this.#timeline.destroy();
   }
 
   #update(): void {
@@ -188,6 +207,7 @@ export class App implements Desk {
     previousFinding: () => this.#toFinding(-1),
     nextStep: () => this.#timeline.step(1),
     previousStep: () => this.#timeline.step(-1),
+    baseline: () => this.#timeline.toggleBaseline(),
     copyPath: () => this.#press(".copy-path"),
     copyPython: () => this.#press(".copy-python"),
     onlyChanges: () => this.#toolbar.toggle("onlyChanges"),

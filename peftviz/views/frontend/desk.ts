@@ -12,6 +12,12 @@ export type TabId = Key extends infer Name ? (Name extends `tab.${infer Id}` ? I
 export interface Outside {
   /** What the session offers to do, by name: `delete`, `repair`, `capture`, … */
   readonly offers: readonly string[];
+  /** Whether a comparison can be shown; any can where this is missing. */
+  available?(index: number, base: number): boolean;
+  /** Takes note of the state that all others are compared with, -1 for the step before each. */
+  setBaseline?(base: number): void;
+  /** Takes note of what is selected in the comparison on show. */
+  setSelection?(paths: readonly string[], view: View): void;
   /** Shows another state; the app is told by `show`. */
   jump(index: number, base: number): void;
   /** Asks the kernel; fails with a `RequestError`. A page without a kernel has none. */
@@ -22,13 +28,15 @@ export interface Outside {
 export interface Desk {
   readonly model: TreeModel;
   readonly view: View;
-  readonly steps: readonly StepEntry[];
+  readonly steps: StepEntry[];
   /** The row that the details are about, -1 for none. */
   readonly selected: number;
   readonly outside: Outside;
   readonly dialog: PlanDialog;
   /** Selects a row in every part that shows it. */
   select(row: number): void;
+  /** Selects rows that belong together, for the kernel to know; the details stay with one. */
+  selectAll(rows: readonly number[]): void;
   /** Selects a row and brings it to light in the tab at the front, or in the tree where that tab has no rows. */
   reveal(row: number, focus: boolean): void;
   /** Changes what is open, filtered, folded or sorted, and draws again. */

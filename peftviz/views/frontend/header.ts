@@ -9,7 +9,8 @@ export function fillHeader(header: HTMLElement, { model, view, steps }: Desk, sh
   const { summary, findings } = model.table;
   const device = model.soleDevice;
   const where = steps.length ? (view.index ? say("stepOf", { index: view.index, last: steps.length - 1 }) : say("stepBaseline")) : visible(view.title);
-  const subtitle = [visible(summary.subtitle), where].filter(Boolean).join(" · ");
+  const compared = steps.length && view.index !== view.base && view.index !== view.base + 1 ? say("comparedWith", { step: steps[view.base].label }) : "";
+  const subtitle = [visible(summary.subtitle), where, visible(compared)].filter(Boolean).join(" · ");
   const facts = element("dl", {});
   for (const key of ["modules", "parameters", "trainable", "bytes"] as const) {
     const bytes = key === "bytes";

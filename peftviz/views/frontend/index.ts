@@ -2,7 +2,7 @@
 
 import { App } from "./app.ts";
 import type { Outside } from "./desk.ts";
-import { type Answer, type HostModel, Kernel, type StepEntry, type View } from "./kernel.ts";
+import { type Answer, Kernel, type StepEntry, type View, type WidgetModel } from "./kernel.ts";
 import { type Catalogs, say, speak } from "./messages.ts";
 import { mount } from "./mount.ts";
 import { startPage } from "./page.ts";
@@ -10,7 +10,7 @@ import { type Table, read } from "./wire.ts";
 
 const REMEMBERED = 12;
 
-function render({ model, el }: { model: HostModel; el: HTMLElement }): () => void {
+function render({ model, el }: { model: WidgetModel; el: HTMLElement }): () => void {
   const kernel = new Kernel(model, () => !el.closest(".jupyter-widgets-disconnected"));
   const states = new Map<string, Table>();
   let turn = 0;
@@ -21,13 +21,22 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
   const outside: Outside = {
     offers: (model.get("_offers") ?? []) as string[],
     jump: (index, base) => void jump(index, base),
+    setBaseline: (base) => tell("_baseline", base),
+    setSelection: (paths, { index, base }) => tell("_selection", { paths, index, base }),
     ask,
   };
+  /** Tells the kernel, if there is one, what the reader has done. */
+  function tell(name: string, value: unknown): void {
+    model.set(name, value);
+    model.save_changes();
+  }
+
   let [app, unmount] = start();
 
   function start(): [App, () => void] {
     speak(model.get("_texts") as Catalogs);
     const made = new App(outside);
+    made.setBaseline(model.get("_baseline") as number);
     return [made, mount(el, made, model.get("_style") as string, false)];
   }
 
@@ -63,7 +72,9 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
     try {
       const table = await read(packed);
       remember(`${view.index} ${view.base}`, table);
-      if (mine === turn) app.show(table, steps(), view);
+      if (mine !== turn) return;
+      app.show(table, steps(), view);
+      wanted();
     } catch {
       if (mine === turn) app.fail({ what: say("damaged"), where: "", hint: say("damagedHint") });
     }
@@ -76,6 +87,17 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
     if (states.size > REMEMBERED) states.delete(states.keys().next().value!);
   }
 
+  /** Selects what `inspector.select` asked for last, once. */
+  let answered = 0;
+  function wanted(): void {
+    const { path, turn: asked = 0 } = model.get("_wanted") as { path?: string; turn?: number };
+    if (asked === answered || path === undefined) return;
+    answered = asked;
+    app.find(path);
+  }
+
+  const baseline = (): void => app.setBaseline(model.get("_baseline") as number);
+
   let queued = false;
   const changed = (): void => {
     if (queued) return; // one message sets several traits
@@ -87,12 +109,18 @@ function render({ model, el }: { model: HostModel; el: HTMLElement }): () => voi
   };
   model.on("change:_table", changed as never);
   model.on("change:_steps", changed as never);
+  model.on("change:_shown", changed as never);
   model.on("change:_texts", startAgain as never);
+  model.on("change:_wanted", wanted as never);
+  model.on("change:_baseline", baseline as never);
   void current();
   return () => {
     model.off("change:_table", changed as never);
     model.off("change:_steps", changed as never);
+    model.off("change:_shown", changed as never);
     model.off("change:_texts", startAgain as never);
+    model.off("change:_wanted", wanted as never);
+    model.off("change:_baseline", baseline as never);
     kernel.close();
     unmount();
   };

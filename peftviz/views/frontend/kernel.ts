@@ -11,10 +11,17 @@ export interface Plan {
   lines: string[];
 }
 
+/** What `peftviz/views/steps.py` says of a step. */
 export interface StepEntry {
   label: string;
-  notes: string[];
-  mark: string;
+  operation: string;
+  bytes: [before: number, after: number];
+  /** How many rows by kind of change; null while nobody has looked at the step. */
+  counts: Record<string, number> | null;
+  leftovers: number;
+  faults: number;
+  /** In seconds; 0 in an exported page. */
+  duration: number;
   error: string | null;
   warnings: string[];
 }
@@ -32,6 +39,12 @@ export interface HostModel {
   on(event: string, call: (...values: never[]) => void): void;
   off(event: string, call: (...values: never[]) => void): void;
   send(content: unknown): void;
+}
+
+/** As anywidget hands it to a view, which may also change what both sides know. */
+export interface WidgetModel extends HostModel {
+  set(name: string, value: unknown): void;
+  save_changes(): void;
 }
 
 export interface Answer {

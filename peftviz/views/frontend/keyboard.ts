@@ -4,7 +4,7 @@ import type { Key } from "./messages.ts";
 
 /** What a key can do wherever the focus is, text fields apart. */
 export type Command =
-  | "nextChange" | "previousChange" | "nextFinding" | "previousFinding" | "nextStep" | "previousStep"
+  | "nextChange" | "previousChange" | "nextFinding" | "previousFinding" | "nextStep" | "previousStep" | "baseline"
   | "copyPath" | "copyPython" | "onlyChanges" | "fold" | "sideBySide" | "filter" | "help";
 
 interface Shortcut {
@@ -26,6 +26,7 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { keys: "n p", does: "key.change", commands: { n: "nextChange", p: "previousChange" } },
   { keys: "f F", does: "key.finding", commands: { f: "nextFinding", F: "previousFinding" } },
   { keys: "] [", does: "key.step", commands: { "]": "nextStep", "[": "previousStep" } },
+  { keys: "b", does: "key.baseline", commands: { b: "baseline" } },
   { keys: "o", does: "key.onlyChanges", commands: { o: "onlyChanges" } },
   { keys: "a", does: "key.fold", commands: { a: "fold" } },
   { keys: "s", does: "key.sideBySide", commands: { s: "sideBySide" } },

@@ -139,6 +139,13 @@ export class TreeModel extends Tree {
     return old ? (old.startsWith(prefix) ? old.slice(prefix.length) : old) : this.text(this.table.columns.type_before, row);
   }
 
+  /** The rows that a row on show stands for: itself, or with it all that are folded into it. */
+  membersOf(row: number): number[] {
+    const members = [row];
+    for (let left = this.folding ? this.runOf[row] : 0; left > 1; left--) members.push(this.end[members[members.length - 1]]);
+    return members;
+  }
+
   /** The next row in the tree that changed itself, from `row` on in a direction; -1 when there is none. */
   changeFrom(row: number, step: 1 | -1): number {
     const { status } = this.table.columns;

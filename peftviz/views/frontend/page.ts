@@ -21,7 +21,12 @@ export async function startPage(): Promise<void> {
   const page = JSON.parse(document.getElementById("peftviz-steps")!.textContent!) as Page;
   place.replaceChildren();
   speak(page.texts);
-  const app: App = new App({ offers: [], jump: (index, base) => void open(page.views.findIndex((view) => view.index === index && (view.base === base || index === 0)), index) });
+  const viewOf = (index: number, base: number): number => page.views.findIndex((view) => view.index === index && view.base === base);
+  const app: App = new App({
+    offers: [],
+    available: (index, base) => viewOf(index, base) >= 0,
+    jump: (index, base) => void open(viewOf(index, base), index),
+  });
   mount(place, app, page.style, true);
   await open(page.start, 0);
 

@@ -147,7 +147,7 @@ export class TensorTable implements Tab {
   #text(key: string, at: number | undefined): string | number {
     if (at !== undefined && at >= 0) return tensorText(this.#desk.model, key, at, this.#grouping ? 2 : 0);
     const group = at === undefined ? this.#all : this.#groups[~at];
-    return key === "path" ? (at === undefined ? 20 : this.#name(group).length + 14) : ` ${sumText(key, group)} `; // they are bold
+    return key === "path" ? (at === undefined ? 20 : this.#name(group).length + 14) : `   ${sumText(key, group)}   `; // they are bold
   }
 
   #fill(cells: Cells, at: number): void {
@@ -175,6 +175,7 @@ export class TensorTable implements Tab {
     if (!group) return;
     const name = this.#name(group);
     if (!this.#open.delete(name)) this.#open.add(name);
+    this.#desk.selectAll([...group.rows]);
     this.#desk.change(() => undefined);
     this.#grid.go(place, true);
   }

@@ -79,19 +79,29 @@ export class Tree {
     return place < 0 ? undefined : payloads[payload[place]];
   }
 
-  /** The row of a dotted path, -1 for none. */
+  /** The row of a dotted path after, or else before; -1 for none. */
   rowAt(path: string): number {
-    const { label } = this.table.columns;
-    const below = (row: number, rest: string): number => {
+    const { label, was } = this.table.columns;
+    const below = (row: number, rest: string, there: boolean): number => {
       for (let at = row + 1; at < this.end[row]; at = this.end[at]) {
+        if (there && !this.on("after", at)) continue;
         const own = this.table.strings[label[at]];
         if (own === rest) return at;
-        const found = rest.startsWith(`${own}.`) ? below(at, rest.slice(own.length + 1)) : -1;
+        const found = rest.startsWith(`${own}.`) ? below(at, rest.slice(own.length + 1), there) : -1;
         if (found >= 0) return found;
       }
       return -1;
     };
-    return path ? below(0, path) : 0;
+    if (!path) return 0;
+    for (const there of [true, false]) {
+      const found = below(0, path, there);
+      if (found >= 0) return found;
+    }
+    const last = this.table.strings.indexOf(path.slice(path.lastIndexOf(".") + 1));
+    for (let row = 1; row < this.rows; row++) {
+      if ((label[row] === last || was[row]) && this.on("before", row) && this.oldPath(row) === path) return row;
+    }
+    return -1;
   }
 
   /** Full dotted path of a row; empty for the model itself. */

@@ -151,6 +151,9 @@ test("names before: a wrapper that came later does not count", () => {
   const old = [...model.shown.rows].map((row, place) => (model.on("before", row) ? `${model.shown.oldLevels[place]} ${model.oldName(row, model.shown.heads[place])}` : ""));
   assert.deepEqual(old, ["", "1 Module", "", "2 layer", "3 weight", "2 head"]);
   assert.equal(model.oldPath(4), "layer.weight");
+  assert.equal(model.rowAt("layer.weight"), 4, "an old path finds the row that was there");
+  assert.equal(model.rowAt("base.layer"), 2);
+  assert.equal(model.rowAt("layer.bias"), -1);
 });
 
 test("a single state opens its first levels", () => {
