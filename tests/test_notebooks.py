@@ -53,6 +53,13 @@ def test_every_cell_was_run_in_order_without_error(notebook: Any) -> None:
     assert [cell for cell, output in outputs(notebook) if output["output_type"] == "error"] == []
 
 
+def test_links_lead_to_reports_or_to_what_is_there(notebook: Any) -> None:
+    texts = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+    for link in re.findall(r"\]\(([^)\s]+)\)", "\n".join(texts)):
+        report = re.fullmatch(r"https://github\.com/huggingface/\w+/(?:issues|pull)/\d+", link)
+        assert report or (NOTEBOOKS[0].parent / link).exists(), link
+
+
 def test_it_is_saved_without_widget_state(notebook: Any) -> None:
     assert "widgets" not in notebook["metadata"]
 

@@ -1,4 +1,4 @@
-"""The pages are run: every Python block of the README and of docs/, from the top of its page down, as a reader would.
+"""The pages are run: every Python block of the READMEs and of docs/, from the top of its page down, as a reader would.
 
 The pages of the rules have a test of their own, `tests/live/test_rule_pages.py`; the page whose code is meant for two
 versions of PEFT is run with two, by `tests/upstream/test_two_versions.py`.
@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from peftviz.core.rules import RULES
+
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"^```python[^\n]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+COMMANDS = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 OUTPUT = re.compile(r"^```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PAGES = [
     "README.md",
@@ -59,6 +63,48 @@ def test_the_code_of_a_page_runs(
 def test_the_first_red_row_comes_within_three_minutes(page: str) -> None:
     to_the_red_row = (ROOT / page).read_text(encoding="utf-8").partition("LEFTOVER")[0]
     assert len(to_the_red_row.split()) < 3 * 150, "150 words a minute, code included"
+
+
+def test_no_block_of_code_hides_from_these_tests() -> None:
+    """Python stands in blocks called `python` that begin a line; other blocks are commands and what is printed."""
+    kinds = {
+        kind for page in PAGES for kind in re.findall(r"^ *```(\w+)", (ROOT / page).read_text("utf-8"), re.MULTILINE)
+    }
+    assert kinds <= {"python", "console", "text", "json"}
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert len(re.findall(r"```python", text)) == len(BLOCK.findall(text)), page
+    pages_of_rules = {page for page in PAGES if page.startswith("docs/rules/")}
+    assert {f"docs/rules/{rule.code}.md" for rule in RULES} | {"docs/rules/index.md"} == pages_of_rules
+
+
+def test_commands_on_pages_name_what_is_there() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    lines = [
+        line.partition("#")[0].split()
+        for page in PAGES
+        for block in COMMANDS.findall((ROOT / page).read_text(encoding="utf-8"))
+        for line in block.splitlines()
+    ]
+    made = {line[line.index("make") + 1] for line in lines if "make" in line[:2]}
+    assert made
+    assert made <= targets
+    files = {
+        word for line in lines for word in line if re.fullmatch(r"(?:tools|tests|notebooks|benchmarks)/[\w./-]+", word)
+    }
+    assert files
+    assert [name for name in files if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_elsewhere_have_the_form_of_one(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"https?://[^\s)>\"`]+", text):
+        parts = urlsplit(link)
+        assert parts.scheme == "https", link
+        assert re.fullmatch(r"(?:[a-z0-9-]+\.)+[a-z]{2,}", parts.netloc), link
+        if parts.netloc == "github.com":
+            assert re.fullmatch(r"/[\w.-]+/[\w.-]+(?:/(?:issues|pull)/\d+)?", parts.path), link
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -22,6 +22,8 @@ FOLDERS = {"How to": "how-to", "Rules": "rules", "Formats": "formats", "Decision
 NOTEBOOK = re.compile(r"\]\((?:\.\./)+notebooks/([\w.-]+)\.ipynb\)")
 CHINESE = re.compile(r"\]\((?:\.\./)+README\.zh\.md\)")
 NEXT_TO_IT = re.compile(r'href="([\w.-]+)\.ipynb"')
+BODY = re.compile(r"<body[^>]*>")
+BACK = '<nav style="padding: 1em 2em 0; font-family: sans-serif"><a href="../index.html">← peftviz</a></nav>'
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -42,6 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
             page = tutorials.write_report(nbformat.read(source, as_version=4), Path(folder) / "page.html")
             content = NEXT_TO_IT.sub(r'href="\1.html"', page.read_text(encoding="utf-8"))
+            content = BODY.sub(lambda body: body[0] + BACK, content, count=1)
             files.append(File.generated(config, f"notebooks/{source.stem}.html", content=content))
     files.append(File.generated(config, "zh.md", content=_chinese_page()))
     return files

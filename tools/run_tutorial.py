@@ -40,7 +40,7 @@ def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
 def write_report(notebook: nbformat.NotebookNode, target: Path) -> Path:
     """Writes the notebook as a self-contained HTML page and returns its path."""
     loader = DictLoader({"report.html.j2": _TEMPLATE})
-    exporter = HTMLExporter(extra_loaders=[loader], template_file="report.html.j2", embed_images=True)
+    exporter = HTMLExporter(extra_loaders=[loader], template_file="report.html.j2")
     page, _ = exporter.from_notebook_node(notebook)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(page, encoding="utf-8")

@@ -50,6 +50,21 @@ def test_a_tutorial_is_a_page_of_its_own(site: Path) -> None:
     page = (site / "notebooks" / "01_leftover_modules_to_save.html").read_text("utf-8")
     assert "LEFTOVER" in page
     assert FETCHES.findall(page) == []
+    assert 'href="../index.html"' in page, "a way back"
+    assert 'href="01_leftover_modules_to_save.zh.html"' in page
+
+
+def test_what_a_tutorial_folds_is_folded_on_its_page(site: Path) -> None:
+    page = (site / "notebooks" / "06_debugging_clinic.html").read_text("utf-8")
+    assert len(re.findall(r"<summary>(?:Hint|Finding)</summary>", page)) == 16
+    assert not re.search(r"<summary>(?:Hint|Finding)</summary>\s*</details>", page)
+
+
+def test_the_chinese_readme_is_a_page(site: Path) -> None:
+    page = (site / "zh.html").read_text("utf-8")
+    assert "第一个红色的行" in page
+    assert re.search(r'<img [^>]*src="images/inspector-light.png"', page)
+    assert 'href="notebooks/01_leftover_modules_to_save.zh.html"' in page
 
 
 def test_the_reference_holds_exactly_the_public_names(site: Path) -> None:
