@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package c
             return super().render(*args, **options)
         except graphviz.ExecutableNotFound as missing:
             raise _no_program() from missing
+        except subprocess.CalledProcessError as error:
+            raise _not_drawn() from error
 
     def pipe(self, *args: Any, **options: Any) -> Any:
         """As in `graphviz.Digraph.pipe`.
@@ -87,6 +90,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package c
             return super().pipe(*args, **options)
         except graphviz.ExecutableNotFound as missing:
             raise _no_program() from missing
+        except subprocess.CalledProcessError as error:
+            raise _not_drawn() from error
 
     def write(self, path: str | Path) -> Path:
         """Writes the picture in the format that the ending of the path names.
@@ -126,6 +131,14 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package c
         except MissingDependencyError as missing:
             bundle["text/plain"] = f"{missing}\n\n{self.source}"
         return {kind: data for kind, data in bundle.items() if not include or kind in include}
+
+
+def _not_drawn() -> PeftvizError:
+    return PeftvizError(
+        "The Graphviz program `dot` could not draw this picture.",
+        where="peftviz.views.graph",
+        hint="See what it says in the error above; `.source` has the DOT text.",
+    )
 
 
 def _no_program() -> MissingDependencyError:
@@ -286,6 +299,7 @@ def _state(table: ViewTable, half: _Half, lines: Mapping[int, Line], side: str, 
     name = "now" if table.summary["single"] else side
     head = f'<font point-size="13"><b>{name}</b></font>{label} <font color="{_GREY}">{size}</font>'
     rows = "".join(_row_label(table, place, lines[place.node.row], side, linked=linked) for place in half.places())
+    rows = rows or f'<tr><td colspan="4" align="left"><font color="{_GREY}">not there</font></td></tr>'
     return (
         f'<table border="1" color="{_LINE}" cellborder="0" cellspacing="0" cellpadding="4" style="rounded">'
         f'<tr><td colspan="4" align="left">{head}</td></tr><hr/>{rows}</table>'

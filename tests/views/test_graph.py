@@ -79,6 +79,26 @@ def test_a_snapshot_is_one_state_and_knows_its_paths() -> None:
 
 
 @needs_dot
+def test_a_part_that_is_there_on_one_side_only_can_be_drawn() -> None:
+    first, adapters, _ = story()
+    path = "base_model.model.lm_head.modules_to_save.math"
+    for change in (diff(first, adapters), diff(adapters, first)):
+        picture = change.graph(path)
+        assert picture.source.count("not there") == 1
+        assert b"modules_to_save" in picture.pipe(format="svg") or b"math" in picture.pipe(format="svg")
+
+
+@needs_dot
+def test_what_dot_refuses_is_an_error_with_three_parts() -> None:
+    picture = story()[0].graph()
+    picture.node("broken", label="<<b>>")
+    with pytest.raises(PeftvizError, match="could not draw") as refusal:
+        picture.pipe(format="svg")
+    assert refusal.value.where
+    assert refusal.value.hint
+
+
+@needs_dot
 @pytest.mark.parametrize(
     ("ending", "start"), [("dot", b"digraph"), ("svg", b"<?xml"), ("PNG", b"\x89PNG"), ("pdf", b"%PDF")]
 )

@@ -7,7 +7,9 @@ import { detailsOf } from "./details.ts";
 import { PlanDialog, failureBox, failureOf } from "./dialog.ts";
 import { element } from "./dom.ts";
 import { Findings } from "./findings.ts";
+import { Graph } from "./graph.ts";
 import { fillHeader } from "./header.ts";
+import { Icicle } from "./icicle.ts";
 import { type Command, commandOf } from "./keyboard.ts";
 import type { Failure, StepEntry, View } from "./kernel.ts";
 import { memoryBars } from "./memory.ts";
@@ -24,6 +26,8 @@ import type { Table } from "./wire.ts";
 const FURTHER_TABS: readonly MakeTab[] = [
   (desk) => new TensorTable(desk, "parameters"),
   (desk) => new TensorTable(desk, "memory"),
+  (desk) => new Icicle(desk),
+  (desk) => new Graph(desk),
   (desk) => new Findings(desk),
 ];
 

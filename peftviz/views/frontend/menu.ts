@@ -2,13 +2,18 @@
 
 import { button, element } from "./dom.ts";
 
-export function menu(title: string, fill: () => readonly Node[]): HTMLElement {
+export function menu(title: string, fill: (close: () => void) => readonly Node[]): HTMLElement {
   const panel = element("div", { class: "choices", role: "group", "aria-label": title });
   panel.hidden = true;
   const opener = button(`${title} ▾`, "plain", () => show(panel.hidden === true));
   const root = element("span", { class: "menu" }, opener, panel);
   const show = (on: boolean): void => {
-    if (on) panel.replaceChildren(...fill());
+    if (on) panel.replaceChildren(
+      ...fill(() => {
+        show(false);
+        opener.focus();
+      }),
+    );
     panel.hidden = !on;
     opener.ariaExpanded = String(on);
     if (on) panel.querySelector<HTMLElement>("input, button, select")?.focus();
@@ -43,4 +48,23 @@ export function choose<Name extends string>(label: string, options: readonly (re
   made.append(...options.map(([name, title]) => new Option(title, name, false, name === now)));
   made.addEventListener("change", () => act(made.value as Name));
   return made;
+}
+
+/** One thing to do; it says what was done, an empty text says nothing. */
+export interface Deed {
+  text: string;
+  act(): Promise<string>;
+}
+
+/** A menu of things to do, which closes when one is chosen. */
+export function deeds(title: string, list: () => readonly Deed[], fail: (error: unknown) => void): HTMLElement {
+  const said = element("span", { class: "unseen", role: "status" });
+  const root = menu(title, (close) =>
+    list().map(({ text, act }) =>
+      button(text, "deed", () => {
+        close();
+        void act().then((done) => (said.textContent = done), fail);
+      })));
+  root.append(said);
+  return root;
 }

@@ -15,6 +15,7 @@ export class Structure implements Tab {
   readonly rows = "tree";
   readonly #desk: Desk;
   readonly #grid: RowGrid;
+  #seen = -1;
   split = false;
   readonly tools: readonly HTMLElement[];
 
@@ -42,6 +43,9 @@ export class Structure implements Tab {
       placeOf: (row) => model.placeOf(row),
     });
     panel.classList.toggle("panes", split);
+    const { selected } = this.#desk; // what was selected in another tab meanwhile comes into view
+    if (selected >= 0 && selected !== this.#seen && !model.filter) this.reveal(selected, false);
+    this.#seen = selected;
   }
 
   refresh(): void {
@@ -53,6 +57,7 @@ export class Structure implements Tab {
   }
 
   select(row: number): void {
+    this.#seen = row;
     this.#grid.select(row);
   }
 

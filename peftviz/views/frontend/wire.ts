@@ -18,6 +18,13 @@ export interface Finding {
 
 type Pair<T> = [before: T, after: T];
 
+export interface AdapterFacts {
+  name: string;
+  method: string;
+  active: boolean;
+  merged: boolean;
+}
+
 export interface Summary {
   title: string;
   subtitle: string;
@@ -28,6 +35,8 @@ export interface Summary {
   trainable: Pair<number>;
   bytes: Pair<number>;
   adapters: Pair<string[]>;
+  adapter_facts: Pair<AdapterFacts[]>;
+  enabled: Pair<boolean>;
   configs: Record<string, Record<string, unknown>>;
   leftover_rows: number;
   leftover_bytes: number;

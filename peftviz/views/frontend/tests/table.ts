@@ -63,7 +63,7 @@ export function bytesOf(rows: readonly Row[], single = false): ArrayBuffer {
     rows: rows.length, columns, strings, summary, findings: [], changes: [], roles: [],
     details: { rows: [], payload: [], payloads: [], cut: 0 },
   };
-  let text = JSON.stringify(header);
+  let text = JSON.stringify(header).replace(/[^\x00-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`); // as Python sends it
   text += " ".repeat((8 - ((8 + text.length) % 8)) % 8);
   const buffer = new ArrayBuffer(8 + text.length + size);
   const bytes = new Uint8Array(buffer);
