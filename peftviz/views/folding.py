@@ -40,15 +40,14 @@ class Run:
         return len(self.rows)
 
 
-def find_runs(table: ViewTable, end: IntArray) -> dict[int, Run]:
+def find_runs(table: ViewTable) -> dict[int, Run]:
     """The runs of a view table, by the row of their first member; a run has at least two members.
 
     Two rows are alike when they and all rows below them show the same in every column, the numbers apart.
 
-    Args:
-        table: The table.
-        end: For each row, the row after its last descendant.
+    `ViewTable.runs` finds them once.
     """
+    end = table.end
     number = _numbers(table)
     rows = np.flatnonzero(number >= 0)
     if len(rows) < 2:
@@ -89,17 +88,27 @@ def _numbers(table: ViewTable) -> npt.NDArray[np.int64]:
 def _contents(table: ViewTable) -> Hashes:
     """A hash of what each row shows, its label apart."""
     total: Hashes = np.zeros(len(table), np.uint64)
-    for place, name in enumerate(_COLUMNS):
+    for name in _COLUMNS:
         column = getattr(table, name)
+        if (column == column[0]).all():
+            continue  # tells no row from another
         bits = column.view(np.uint64) if column.dtype == np.float64 else column.astype(np.uint64)
-        total = _mixed(total ^ _mixed(bits + np.uint64(place * 0x9E3779B9)))
+        total = _mixed(total ^ bits)
     # Remarks and old paths name other rows: that there is one, and of which sort, is what must be alike.
     sorts = np.array([zlib.crc32(" ".join(text.split(" ")[:2]).encode("utf-8", "replace")) for text in table.strings])
     total = _mixed(total ^ sorts[table.note].astype(np.uint64))
     total = _mixed(total ^ (table.was != 0).astype(np.uint64))
-    for row, field, before, after in table.changes:
-        text = f"{field}\0{before}\0{after}".encode("utf-8", "replace")
-        total[row : row + 1] = _mixed(total[row : row + 1] ^ np.uint64(zlib.crc32(text)))
+    return _mixed(total ^ _changes(table))
+
+
+def _changes(table: ViewTable) -> Hashes:
+    """A hash of the fields of each row that changed, in their order; 0 for rows without."""
+    total: Hashes = np.zeros(len(table), np.uint64)
+    texts = (f"{field}\0{before}\0{after}".encode("utf-8", "replace") for _, field, before, after in table.changes)
+    sums = np.fromiter(map(zlib.crc32, texts), np.uint64, len(table.changes))
+    rows = np.fromiter((change[0] for change in table.changes), np.int64, len(table.changes))
+    place = (np.arange(len(rows)) - np.searchsorted(rows, rows)).astype(np.uint64)  # among those of the row
+    np.add.at(total, rows, _mixed(sums ^ (place << np.uint64(32))))
     return total
 
 

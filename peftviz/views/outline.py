@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from peftviz.core.preorder import record_depth
 from peftviz.core.tables import Role
-from peftviz.views.folding import Run, find_runs
+from peftviz.views.folding import Run
 from peftviz.views.table import RED, RowKind, Status, ViewTable
-from peftviz.views.unify import subtree_ends
 
 _MAX_DEPTH = 60
 """Levels of the tree that are shown; a page that nests deeper cannot be read."""
@@ -84,8 +82,8 @@ class _Outliner:
     def __init__(self, table: ViewTable, root: int) -> None:
         self._table = table
         self._root = root
-        self._end = subtree_ends(table.parent, record_depth(table.parent))
-        self._runs = find_runs(table, self._end)
+        self._end = table.end
+        self._runs = table.runs
         self._folded = self._members()
         self._red = self._reaches(np.isin(table.status, RED))
         self._candidates, self._unchanged, self._empty = self._choose()

@@ -13,6 +13,7 @@ from peftviz.core.plan import DeletionPlan
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import PeftvizError
+from peftviz.views.remembered import remembered
 from peftviz.views.table import ViewTable, view_table
 
 
@@ -41,10 +42,10 @@ def document(obj: Any) -> Document:
         PeftvizError: The object is none that peftviz shows.
     """
     if isinstance(obj, Snapshot):
-        table = view_table(obj, audit=audit_snapshot(obj))
+        table = view_table(obj, audit=_audit(obj))
         return Document(f"Snapshot {obj.label!r}" if obj.label else "Snapshot", (), table)
     if isinstance(obj, Diff):
-        return Document("Diff", (), view_table(obj, audit=audit_snapshot(obj.after)))
+        return Document("Diff", (), view_table(obj, audit=_audit(obj.after)))
     if isinstance(obj, (DeletionPlan, OperationPlan)):
         first, *rest = obj.lines()
         return Document(first, (first, *rest), None)
@@ -79,6 +80,11 @@ def states(obj: Any) -> tuple[Snapshot, Snapshot]:
     if isinstance(getattr(obj, "diff", None), Diff):
         return obj.diff.before, obj.diff.after
     raise PeftvizError(f"An object of type {type(obj).__name__} has no rows to select.", where="inspector.select(path)")
+
+
+@remembered
+def _audit(snapshot: Snapshot) -> Audit:
+    return audit_snapshot(snapshot)
 
 
 def _step(step: Step) -> Document:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from peftviz.core.tables import IntArray
+from peftviz.views.remembered import remembered
 
 if TYPE_CHECKING:
     from peftviz.core.audit import Audit
     from peftviz.core.diff import Diff
     from peftviz.core.snapshot import Snapshot
+    from peftviz.views.folding import Run
 
 
 class RowKind(enum.IntEnum):
@@ -157,6 +160,20 @@ class ViewTable:
     def __len__(self) -> int:
         return len(self.parent)
 
+    @cached_property
+    def end(self) -> IntArray:
+        """For each row, the row after its last descendant."""
+        from peftviz.views.unify import subtree_ends
+
+        return subtree_ends(self.parent, self.depth)
+
+    @cached_property
+    def runs(self) -> Mapping[int, Run]:
+        """Runs of siblings that are alike, by the row of their first member."""
+        from peftviz.views.folding import find_runs
+
+        return find_runs(self)
+
 
 def view_table(subject: Snapshot | Diff | Audit, *, audit: Audit | None = None) -> ViewTable:
     """Turns a snapshot, a diff or an audit into what a reader sees of it.
@@ -165,6 +182,11 @@ def view_table(subject: Snapshot | Diff | Audit, *, audit: Audit | None = None) 
         subject: An audit stands for its snapshot, or for the diff from its baseline when it has one.
         audit: Findings to mark in the rows of a snapshot or a diff.
     """
+    return _table(subject, audit)
+
+
+@remembered
+def _table(subject: Snapshot | Diff | Audit, audit: Audit | None) -> ViewTable:
     from peftviz.views.build import build_table
 
     return build_table(subject, audit)

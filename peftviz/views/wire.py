@@ -13,9 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.rules import RULES
-from peftviz.views.folding import find_runs
 from peftviz.views.table import ViewTable
-from peftviz.views.unify import subtree_ends
 
 MAGIC = b"PVT1"
 _HEAD = struct.Struct("<4sI")
@@ -45,7 +43,7 @@ def encode(table: ViewTable) -> bytes:
     """
     columns: dict[str, npt.NDArray[Any]] = {name: getattr(table, name) for name in _COLUMNS}
     columns["exists"] = (table.before_row >= 0) * np.uint8(1) | (table.after_row >= 0) * np.uint8(2)
-    runs = find_runs(table, subtree_ends(table.parent, table.depth))
+    runs = table.runs
     columns["run_first"] = np.fromiter(runs, np.int64, len(runs))
     columns["run_length"] = np.fromiter((len(run) for run in runs.values()), np.int64, len(runs))
     entries: list[list[Any]] = []
@@ -72,8 +70,7 @@ def encode(table: ViewTable) -> bytes:
         "roles": table.roles,
         "details": table.details,
     }
-    # Escaped: a name may hold a lone surrogate, which UTF-8 cannot carry.
-    text = json.dumps(_finite(header), ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode("ascii")
+    text = _json(header).encode("ascii")
     text += b" " * (-(_HEAD.size + len(text)) % _ALIGN)
     return gzip.compress(b"".join([_HEAD.pack(MAGIC, len(text)), text, *chunks]), _FAST, mtime=0)
 
@@ -92,6 +89,15 @@ def _packed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return np.ascontiguousarray(column, "<u4" if whole else "<f8")
     top = int(column.max()) if len(column) else 0
     return np.ascontiguousarray(column, "<u1" if top < 2**8 else "<u2" if top < 2**16 else "<u4")
+
+
+def _json(header: Mapping[str, Any]) -> str:
+    # Escaped: a name may hold a lone surrogate, which UTF-8 cannot carry.
+    write = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=False).encode
+    try:
+        return write(header)
+    except (TypeError, ValueError):  # seldom, and copying a long list of changes takes a while
+        return write(_finite(header))
 
 
 def _finite(value: Any) -> Any:

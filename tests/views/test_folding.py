@@ -5,16 +5,13 @@ from __future__ import annotations
 import pytest
 
 from peftviz.core.diff import diff
-from peftviz.views.folding import find_runs
 from peftviz.views.table import ViewTable, view_table
-from peftviz.views.unify import subtree_ends
 from tests.core.stand_in import Model, Node
 from tests.views.story import adapted, linear, plain, story
 
 
 def labels(table: ViewTable) -> list[tuple[str, int]]:
-    runs = find_runs(table, subtree_ends(table.parent, table.depth))
-    return [(run.label, len(run)) for run in runs.values()]
+    return [(run.label, len(run)) for run in table.runs.values()]
 
 
 def blocks(model: Model) -> dict[str, Node]:

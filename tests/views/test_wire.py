@@ -15,10 +15,8 @@ import pytest
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.escaping import visible
-from peftviz.views.folding import find_runs
 from peftviz.views.formatting import format_bytes, format_count, format_delta
 from peftviz.views.table import ViewTable, view_table
-from peftviz.views.unify import subtree_ends
 from peftviz.views.wire import encode
 from tests.views.story import adapted, plain
 
@@ -64,7 +62,7 @@ def test_every_column_comes_back(table: ViewTable) -> None:
 
 def test_runs_are_those_of_the_other_renderers(table: ViewTable) -> None:
     _, columns = read(encode(table))
-    runs = find_runs(table, subtree_ends(table.parent, table.depth))
+    runs = table.runs
     assert runs
     lengths = columns["run_length"]
     lengths = np.full(len(runs), lengths[0]) if len(lengths) == 1 else lengths
