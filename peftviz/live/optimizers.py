@@ -57,7 +57,7 @@ def _read(optimizer: Any) -> OptimizerRow:
                 nbytes=parameter.numel() * parameter.element_size(),
                 state_nbytes=_nbytes(kept.get(parameter)),
             )
-            for parameter, name, serial in zip(parameters, names, REGISTRY.serials(parameters), strict=True)
+            for parameter, name, serial in zip(parameters, names, REGISTRY.serials(parameters).tolist(), strict=True)
         ),
     )
 
