@@ -45,8 +45,17 @@ def capture(model: torch.nn.Module, *, label: str = "", values: str = "sample") 
     check_model(model)
     if values not in VALUES:
         raise ValueError(f"values must be one of {', '.join(map(repr, VALUES))}, not {values!r}")
+    return snapshot_of(record(model, values=values), label=label)
+
+
+def record(model: torch.nn.Module, *, values: str = "sample", keep: bool = False) -> Walk:
+    """Walks a model once, for a snapshot and, where its objects are kept, for a survey of the same moment."""
     with paused_garbage_collection():
-        recorded = walk(model, REGISTRY, values=values)
+        return walk(model, REGISTRY, values=values, keep=keep)
+
+
+def snapshot_of(recorded: Walk, *, label: str) -> Snapshot:
+    """The snapshot of a model as it was recorded; it must not have changed since."""
     registry_rows = sorted(recorded.registries, key=lambda entry: entry[0])
     role, adapter, tensor_role, tensor_adapter, adapter_names = assign_roles(
         recorded, [row for row, _ in registry_rows]
@@ -88,11 +97,11 @@ def capture(model: torch.nn.Module, *, label: str = "", values: str = "sample") 
         hook_lists=tuple(recorded.hook_lists),
         label=label,
         environment=environment(),
-        base=read_base(model),
+        base=read_base(recorded.model),
         scope=REGISTRY,
-        values=values,
+        values=recorded.values,
     )
-    return with_adapters(snapshot, model, recorded, registry_rows)
+    return with_adapters(snapshot, recorded, registry_rows)
 
 
 @contextlib.contextmanager
@@ -107,12 +116,10 @@ def paused_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def with_adapters(
-    snapshot: Snapshot, model: torch.nn.Module, recorded: Walk, registry_rows: list[tuple[int, torch.nn.Module]]
-) -> Snapshot:
+def with_adapters(snapshot: Snapshot, recorded: Walk, registry_rows: list[tuple[int, torch.nn.Module]]) -> Snapshot:
     """Completes a snapshot with what the model says of its adapters."""
     snapshot.adapters, snapshot.adapter_state = read_adapters(
-        model,
+        recorded.model,
         [(snapshot.module_path(row), module) for row, module in registry_rows],
         recorded.states.texts,
         has_layers=any(name.partition(".")[0] == "peft" for name in snapshot.types),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from peftviz.core.display import Displayed
 from peftviz.errors import AdapterError, near_matches
 from peftviz.live.baseline import flags_of_baseline
-from peftviz.live.capture import capture, check_model, paused_garbage_collection
+from peftviz.live.capture import capture, check_model, paused_garbage_collection, record, snapshot_of
 from peftviz.live.journal import Journal
 from peftviz.live.peft_facts import MERGED_OF_LAYER, experts_of
 from peftviz.live.prepare import Prepared, prepare
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from peftviz.core.diff import Diff
     from peftviz.core.plan import DeletionPlan, Freed
     from peftviz.core.snapshot import Snapshot
+    from peftviz.live.walk import Walk
 
 MERGED = ("refuse", "unmerge")
 
@@ -147,9 +148,12 @@ def delete_adapter(
         AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
         VerificationError: The result was not as planned; the model was put back.
     """
+    check_model(model)
     with paused_garbage_collection():
-        prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged)
-        before = capture(model, label=f"before deleting {adapter!r}")
+        recorded = record(model, keep=True)
+        prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged, recorded=recorded)
+        before = snapshot_of(recorded, label=f"before deleting {adapter!r}")
+        del recorded
         freed, plan, left = carry_out(prepared)
         del prepared
     measured = freed.measure()
@@ -219,11 +223,19 @@ def _protect(module: torch.nn.Module, journal: Journal) -> None:
             journal.protect_data(tensor)
 
 
-def _prepare(model: torch.nn.Module, adapter: str, *, baseline: Snapshot | None, unwrap: bool, merged: str) -> Prepared:
+def _prepare(
+    model: torch.nn.Module,
+    adapter: str,
+    *,
+    baseline: Snapshot | None,
+    unwrap: bool,
+    merged: str,
+    recorded: Walk | None = None,
+) -> Prepared:
     check_model(model)
     if merged not in MERGED:
         raise ValueError(f"merged must be one of {', '.join(map(repr, MERGED))}, not {merged!r}")
-    survey = Survey(model)
+    survey = Survey(model, recorded)
     known = survey.names
     if survey.kind is None or not known:
         raise AdapterError(

@@ -37,11 +37,14 @@ from peftviz.live.peft_facts import (
     saved_modules,
 )
 from peftviz.live.survey import Container, Holder, Survey, is_wrapper
-from peftviz.live.sweep import UNSEARCHED, Edits, as_list, sweep_containers, sweep_hooks, sweep_state
+from peftviz.live.sweep import Edits, as_list, searched, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+_BARE = frozenset({bool, int, float, str, type(None)})
+"""What the dictionaries by adapter of a layer mostly hold: no tensors in them."""
 
 
 @dataclass
@@ -232,27 +235,31 @@ def _doomed_outside(
     survey: Survey, names: frozenset[str], swapped: list[Swap]
 ) -> Iterator[tuple[Container, str, torch.Tensor]]:
     """Tensors that go with the names and lie in no container: in dictionaries by adapter, or swapped into the tree."""
-    in_tree = set(map(id, survey.parameters))
     for swap in swapped:
         for parent, name, replacement in swap.leaving:
             at = Container(parent, swap.holder, name, (), False)
             for inner, parameter in own_parameters(replacement).items():
                 yield at, inner, parameter
-    seen: set[int] = set()
     for holder in weighers(survey, names):
         weigher = vars(holder.module)["_modules"][WEIGHER]
         at = Container(weigher, holder, WEIGHER, (), False)
         for path, parameter in weigher.named_parameters():
             yield at, path, parameter
+    seen: set[int] = set()
     for holder in survey.holders:
-        for attribute, value in vars(holder.module).items():
-            if type(value) is dict and attribute not in UNSEARCHED and not names.isdisjoint(value):
-                at = Container(holder.module, holder, attribute, (), False)
-                for name in names.intersection(value):
-                    for path, tensor in _tensors_in(value[name], name):
-                        if id(tensor) not in in_tree and id(tensor) not in seen:
-                            seen.add(id(tensor))
-                            yield at, path, tensor
+        slots = vars(holder.module)
+        for attribute in searched(tuple(slots), tuple(map(type, slots.values()))):
+            value = slots[attribute]
+            if type(value) is not dict or names.isdisjoint(value):
+                continue
+            for name in names.intersection(value):
+                if type(value[name]) in _BARE:
+                    continue
+                seen = seen or set(map(id, survey.parameters))
+                for path, tensor in _tensors_in(value[name], name):
+                    if id(tensor) not in seen:
+                        seen.add(id(tensor))
+                        yield Container(holder.module, holder, attribute, (), False), path, tensor
 
 
 def weighers(survey: Survey, names: Collection[str]) -> list[Holder]:

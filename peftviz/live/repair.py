@@ -10,7 +10,7 @@ from peftviz.core.plan import Action, Freed
 from peftviz.live.activity import parameters_under
 from peftviz.live.base_model import config_of_baseline, write_config
 from peftviz.live.baseline import flags_of_baseline
-from peftviz.live.capture import capture, check_model
+from peftviz.live.capture import capture, check_model, record, snapshot_of
 from peftviz.live.deletion import Report, carry_out
 from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_peft_class
 from peftviz.live.prepare import Prepared, prepare
@@ -67,8 +67,10 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
         VerificationError: The result was not as planned; the model was put back.
     """
     check_model(model)
-    survey = Survey(model)
-    before = capture(model, label="before repair")
+    recorded = record(model, keep=True)
+    survey = Survey(model, recorded)
+    before = snapshot_of(recorded, label="before repair")
+    del recorded
     if survey.kind is None and baseline is None:
         return RepairReport(
             model=model, freed=Freed(), warnings=(), before=before, after=before, baseline=None, actions=()

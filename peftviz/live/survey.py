@@ -25,6 +25,8 @@ from peftviz.live.tree import Tree, reach
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
+    from peftviz.live.walk import Walk
+
 _NOT_STATE = frozenset((*WRAPPED_SLOTS, *MODEL_SLOTS))
 
 NON_PERSISTENT = "_non_persistent_buffers_set"
@@ -87,6 +89,10 @@ class Place(NamedTuple):
 class Survey:
     """What one walk found.
 
+    Args:
+        model: The root.
+        recorded: A walk of it that kept its objects; made here when there is none.
+
     Attributes:
         model: The root.
         tree: The walk's records.
@@ -101,9 +107,9 @@ class Survey:
         parameters: Every parameter of the model once.
     """
 
-    def __init__(self, model: torch.nn.Module) -> None:
+    def __init__(self, model: torch.nn.Module, recorded: Walk | None = None) -> None:
         self.model = model
-        self.tree = tree = Tree(model)
+        self.tree = tree = Tree(model, recorded)
         self.parameters = tree.parameters
         self.holders: list[Holder] = []
         self.containers: list[Container] = []
@@ -152,11 +158,13 @@ class Survey:
 
     def _open_groups(self) -> None:
         """Looks into containers of containers: one that no adapter's name is a key of groups others."""
+        if not any(_groups_others(container.module) for container in self.containers):
+            return
         met = {id(container.module) for container in self.containers}
         containers = []
         for container in self.containers:
             inner = vars(container.module)["_modules"]
-            if not inner or not all(is_dict_like(type(child)) for child in inner.values()):
+            if not _groups_others(container.module):
                 containers.append(container)
             elif self.configs.keys().isdisjoint(container.keys):
                 held = [
@@ -174,7 +182,7 @@ class Survey:
         """Registries of PEFT's handles and of models with injected adapters, outermost first."""
         tree = self.tree
         handles = [holder.row for holder in self.holders if handle_kind(holder.module) is not None]
-        for row in sorted([*handles, *tree.registered], key=tree.position.__getitem__):
+        for row in sorted([*handles, *tree.registered]):
             module = tree.modules[row]
             for attribute in REGISTRY_ATTRIBUTES:
                 self._add_registry(module, attribute, row)
@@ -259,6 +267,12 @@ class Survey:
     def followers(self) -> dict[int, torch.nn.Module]:
         """Layers inside an auxiliary wrapper (tokens), by `id`, with the wrapper that they follow."""
         return {id(place.module): place.parent for place in self.places if is_auxiliary_wrapper(type(place.parent))}
+
+
+def _groups_others(container: torch.nn.Module) -> bool:
+    """Whether a container holds nothing but containers."""
+    classes = set(map(type, container.__dict__["_modules"].values()))
+    return bool(classes) and all(map(is_dict_like, classes))
 
 
 def keys_of(container: torch.nn.Module) -> list[str]:

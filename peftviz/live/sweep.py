@@ -131,7 +131,7 @@ def sweep_state(
     """
     touched = []
     slots = vars(holder.module)
-    for attribute in _searched(tuple(slots), tuple(map(type, slots.values()))):
+    for attribute in searched(tuple(slots), tuple(map(type, slots.values()))):
         value = slots[attribute]
         cls = type(value)
         if cls is dict:
@@ -154,7 +154,7 @@ def sweep_state(
 
 
 @functools.lru_cache(maxsize=4096)
-def _searched(attributes: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
+def searched(attributes: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
     """Which attributes of a module can hold a name, by their names and the types of their values."""
     return tuple(
         attribute

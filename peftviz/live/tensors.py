@@ -37,9 +37,15 @@ class TensorRecorder:
         names: Interned attribute names, shared with the module walk.
         registry: Source of the serial numbers.
         values: `"off"`, `"sample"` or `"full"`.
+        keep: Whether `parameters` is wanted once they are settled.
+
+    Attributes:
+        parameters: Every parameter once, in the order of the rows.
     """
 
-    def __init__(self, names: Interner[str], registry: IdentityRegistry, *, values: str) -> None:
+    def __init__(self, names: Interner[str], registry: IdentityRegistry, *, values: str, keep: bool = False) -> None:
+        self.parameters: list[torch.nn.Parameter] = []
+        self._keep = keep
         self._names = names
         self._registry = registry
         self._values = values
@@ -147,6 +153,10 @@ class TensorRecorder:
         self.flags = np.frombuffer(self._entry_flags, np.uint8)[entry]
         del names, entry
         self.identity = compact(self._registry.serials(self._tensors), signed=True)[order]
+        if self._keep:
+            rows = order[(self.flags & np.uint8(TensorFlag.BUFFER)) == 0].tolist()
+            found: Any = map(self._tensors.__getitem__, rows)
+            self.parameters = list({id(parameter): parameter for parameter in found}.values())
         self._tensors.clear()
         kind = drain(self._kind_codes)[order]
         specs: Interner[tuple[Any, ...]] = Interner()

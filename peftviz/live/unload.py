@@ -11,7 +11,7 @@ from peftviz.errors import AdapterError
 from peftviz.live import merging, ties
 from peftviz.live.activity import read_activity
 from peftviz.live.baseline import flags_of_baseline, settings_of_baseline
-from peftviz.live.capture import capture, check_model, paused_garbage_collection
+from peftviz.live.capture import capture, check_model, paused_garbage_collection, record, snapshot_of
 from peftviz.live.deletion import Report, apply
 from peftviz.live.journal import Journal
 from peftviz.live.prepare import Prepared, prepare
@@ -81,14 +81,16 @@ def unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapshot | 
     """
     check_model(model)
     with paused_garbage_collection():
-        survey = Survey(model)
+        recorded = record(model, keep=True)
+        survey = Survey(model, recorded)
         if survey.kind is None:
             raise AdapterError(
                 f"This {type(model).__name__} has no adapters.",
                 where="argument 'model'",
                 hint="Pass the PeftModel, or the model into which the adapters were injected.",
             )
-        before = capture(model, label="before unloading")
+        before = snapshot_of(recorded, label="before unloading")
+        del recorded
         merged = read_activity(survey, ()).before if merge else ()
         names = tuple(survey.living)
         watched, left, actions, warnings = _carry_out(survey, merge=merge, baseline=baseline)

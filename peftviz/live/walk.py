@@ -52,6 +52,9 @@ class Walk:
         hook_lists: Interned hook lists.
         registries: Row and object of each module that holds a config registry.
         tensors: Recorder of the tensors, its owners already rows in preorder.
+        values: `"off"`, `"sample"` or `"full"`: how tensor values were fingerprinted.
+        model: The root.
+        modules: The module of each row; empty unless they were kept.
     """
 
     parent: IntArray
@@ -69,31 +72,38 @@ class Walk:
     hook_lists: Interner[str]
     registries: list[tuple[int, torch.nn.Module]]
     tensors: TensorRecorder
+    values: str
+    model: torch.nn.Module
+    modules: list[torch.nn.Module]
 
 
-def walk(model: torch.nn.Module, registry: IdentityRegistry, *, values: str) -> Walk:
+def walk(model: torch.nn.Module, registry: IdentityRegistry, *, values: str, keep: bool = False) -> Walk:
     """Records the tree of a model.
 
     Args:
         model: Root of the tree. It is read, never called and never changed.
         registry: Source of the serial numbers.
         values: `"off"`, `"sample"` or `"full"`: how tensor values are fingerprinted.
+        keep: Whether modules and tensors themselves are wanted too: they live on then as long as the walk does.
     """
-    walker = _Walker(registry, values=values)
+    walker = _Walker(registry, values=values, keep=keep)
     walker.visit(model)
-    return walker.in_preorder()
+    return walker.in_preorder(model)
 
 
 class _Walker:
     """Records in the order of visiting: level by level, children in the order of their parents."""
 
-    def __init__(self, registry: IdentityRegistry, *, values: str) -> None:
+    def __init__(self, registry: IdentityRegistry, *, values: str, keep: bool) -> None:
         self.names: Interner[str] = Interner([""])
         self.types: Interner[type] = Interner([NoneType])  # of a child that is None, which is no record
         self.states = StateInterner()
         self.hook_lists: Interner[str] = Interner([""])
-        self.tensors = TensorRecorder(self.names, registry, values=values)
+        self.tensors = TensorRecorder(self.names, registry, values=values, keep=keep)
         self._registry = registry
+        self._values = values
+        self._keep = keep
+        self._modules: list[torch.nn.Module] = []
         self._of_peft = np.zeros(1, bool)  # by type
         self._met = np.zeros(0, bool)  # by serial number
         self._count = 0
@@ -123,6 +133,8 @@ class _Walker:
                 ids.append(self._read(level[part], parents[part], names[part], below))
             if self._count - base < len(level):
                 level = [module for module in level if module is not None]
+            if self._keep:
+                self._modules += level
             if level:
                 self._meet(base, self._registry.serials(level, np.concatenate(ids)))
             level, parents, names = below.joined(self._aliases)
@@ -203,7 +215,7 @@ class _Walker:
                         own = {key: value for key, value in slots.items() if "peft" in key}
                         self._states_of[record] = self.states.texts[to_json(own)]
 
-    def in_preorder(self) -> Walk:
+    def in_preorder(self, model: torch.nn.Module) -> Walk:
         """The records, put in preorder."""
         parent = drain(self._parents)
         position = level_positions(parent, self._level_starts)
@@ -237,6 +249,9 @@ class _Walker:
                 (int(position[record]), module) for record, module in self._registries if record not in aliases
             ],
             tensors=self.tensors,
+            values=self._values,
+            model=model,
+            modules=list(map(self._modules.__getitem__, order.tolist())) if self._keep else [],
         )
 
 
