@@ -49,13 +49,18 @@ def empty_wrappers(
 def adapters_on(wrapper: torch.nn.Module, known: Collection[str], shared: Collection[int]) -> set[str]:
     """Adapters for which a wrapper holds anything: entries of containers, or plain dictionaries keyed by them.
 
-    What it shares with others (projections of the whole tuner) does not count beside what it has of its own.
+    What it shares with others (projections of the whole tuner) does not count beside stores of its own, empty or not.
     """
     found = set(available_on(wrapper, shared))
     for attribute, value in vars(wrapper).items():
         if type(value) is dict and value and attribute not in SLOTS:
             found.update(key for key in value if key in known)
-    return found or set(available_on(wrapper))
+    if found or any(
+        child is not None and slot not in WRAPPED_SLOTS and id(child) not in shared and is_dict_like(type(child))
+        for slot, child in vars(wrapper)["_modules"].items()
+    ):
+        return found
+    return set(available_on(wrapper))
 
 
 def plan_unwrapping(
@@ -101,7 +106,10 @@ def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) ->
             if not isinstance(listed, list) or not listed:
                 continue
             prefix = f"{holder.path}.model." if holder.path else "model."
-            kept = [path for path in dict.fromkeys(listed) if not gone or not _is_gone(prefix + path, attribute, gone)]
+            # a PeftMixedModel notes what it adds later by whole paths
+            whole = [path if holder.path and path.startswith(prefix) else prefix + path for path in listed]
+            wanted = {path for path, at in zip(listed, whole, strict=True) if not _is_gone(at, attribute, gone)}
+            kept = [path for path in dict.fromkeys(listed) if path in wanted]
             if kept != listed:
                 edits.set(slots, attribute, kept)
 

@@ -238,3 +238,10 @@ def test_clean_unload() -> None:
     unloaded.requires_grad_(True)
     vars(unloaded).pop("peft_config", None)  # PEFT up to 0.18 leaves it
     no_findings(unloaded, before)
+
+
+def test_layers_around_layers_in_a_mixed_model() -> None:
+    model = peft.get_peft_model(base(), peft.LoHaConfig(r=2, target_modules=["q_proj"]), adapter_name="a", mixed=True)
+    model.add_adapter("b", lora("q_proj", "v_proj"))
+    assert type(model.base_model.model.model.layers[0].self_attn.q_proj.base_layer).__module__.startswith("peft")
+    no_findings(model)

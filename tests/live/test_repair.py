@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 import torch
-from peft import get_peft_model
+from peft import VeraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.auditing import audit
@@ -191,3 +191,19 @@ def test_a_base_with_the_keys_of_wrappers_gets_its_own_back() -> None:
     report = repair(model)
     assert list(base.state_dict()) == keys
     assert "PV402" not in {finding.rule for finding in report.audit}
+
+
+def test_a_wrapper_with_nothing_but_a_shared_store_comes_off() -> None:
+    """VeRA's projections are in every layer, under the names of adapters that the layer has nothing else of."""
+    model = get_peft_model(llama(), VeraConfig(r=2, target_modules=["q_proj", "o_proj"]), adapter_name="a")
+    model.add_adapter("b", VeraConfig(r=2, target_modules=["q_proj", "v_proj"]))
+    model.set_adapter("b")
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.delete_adapter("a")
+    del model.peft_config["a"]
+    report = repair(model)
+    attention = report.model.base_model.model.model.layers[0].self_attn
+    assert type(attention.o_proj) is torch.nn.Linear
+    assert type(attention.v_proj) is not torch.nn.Linear
+    assert audit(report.model).findings == ()

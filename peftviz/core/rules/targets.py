@@ -62,7 +62,8 @@ def targets_not_adapted(rule: Rule, facts: Facts) -> Iterator[Finding]:
         last = [
             code for code, name in enumerate(snapshot.names) if name in {target.split(".")[-1] for target in targets}
         ]
-        rows = np.flatnonzero(candidates & np.isin(modules.name, last) & ~np.isin(np.arange(len(modules)), adapted))
+        served = _with_outer_layers(facts, adapted)
+        rows = np.flatnonzero(candidates & np.isin(modules.name, last) & ~np.isin(np.arange(len(modules)), served))
         left_out = [row for row in rows.tolist() if _matches(snapshot.module_path(row), targets)]
         excluded = adapter.config.get("exclude_modules")
         if isinstance(excluded, list):
@@ -147,6 +148,19 @@ def _adapted(facts: Facts, name: str) -> IntArray:
         return np.zeros(0, np.int64)
     own = (facts.entries.adapter == names.index(name)) & ~facts.entries.auxiliary
     return np.unique(facts.entries.holder[own])
+
+
+def _with_outer_layers(facts: Facts, rows: IntArray) -> list[int]:
+    """Rows of layers, and of the layers around them: in a `PeftMixedModel` layers wrap each other."""
+    modules, names = facts.snapshot.modules, facts.snapshot.names
+    found = []
+    for start in rows.tolist():
+        row = start
+        found.append(row)
+        while names[modules.name[row]] in WRAPPED_SLOTS:
+            row = int(modules.parent[row])
+            found.append(row)
+    return found
 
 
 def _matches(path: str, targets: Any) -> bool:
