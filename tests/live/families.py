@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peft
-import torch
 
 from tests.live.zoo import HAS_TOKENS, llama, lora, net, tied_llama
+
+if TYPE_CHECKING:
+    import torch
 
 HEAD = ["lm_head"]
 

@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from peft import get_peft_model
-from peft.tuners.tuners_utils import BaseTunerLayer
 
 import peftviz
 from peftviz.errors import AdapterError
@@ -78,13 +77,16 @@ class AdapterMachine(RuleBasedStateMachine):
         kinds = list(self.family.configs.values())
         return kinds[kind % len(kinds)]()
 
+    def _get_peft_model(self, base: torch.nn.Module, config: Any, name: str) -> Any:
+        options = {"mixed": True} if self.family.mixed else {}
+        return get_peft_model(base, config, adapter_name=name, **options)
+
     def _add(self, name: str, kind: int) -> None:
         self.seed += 1
         torch.manual_seed(self.seed)
         config = self._kind(kind)
         if not self.adapters:
-            options = {"mixed": True} if self.family.mixed else {}
-            self.model = get_peft_model(self.base, config, adapter_name=name, **options)
+            self.model = self._get_peft_model(self.base, config, name)
             self.active, self.enabled = [name], True
         else:
             self.model.add_adapter(name, config)
@@ -191,7 +193,7 @@ class AdapterMachine(RuleBasedStateMachine):
         self.model.zero_grad(set_to_none=True)
         assert all(torch.equal(now, then) for now, then in zip(others, kept, strict=True))
 
-    # PEFT's operations that leave things behind ------------------------------------------------------------------------
+    # PEFT's operations that leave things behind ---------------------------------------------------------------------
 
     def taint(self, *rules: str) -> None:
         self.tainted = True
