@@ -19,7 +19,7 @@ _LISTED = 10
 
 
 def audit(
-    model: torch.nn.Module | Snapshot | Session | Timeline | Step,
+    model_or_snapshot: torch.nn.Module | Snapshot | Session | Timeline | Step,
     *,
     baseline: Snapshot | None = None,
     optimizer: Optimizers | None = None,
@@ -27,7 +27,7 @@ def audit(
     """Says what is wrong with a model: what adapters left behind, where it contradicts itself, what drifted.
 
     Args:
-        model: A model, or a snapshot of one. A model is captured, never changed. Of a session, a timeline or a step
+        model_or_snapshot: A model, or a snapshot of one. A model is captured, never changed. Of a session, a timeline or a step
             the last state is judged, and findings name the steps that brought them about.
         baseline: An earlier snapshot of the same model to compare with; a session, a timeline and a step have their
             own.
@@ -39,7 +39,7 @@ def audit(
     Raises:
         ModelError: It is none of these, or `optimizer` is no optimizer of the process in which the state was captured.
     """
-    found, history = _judged(model, baseline)
+    found, history = _judged(model_or_snapshot, baseline)
     if optimizer is None:
         return found
     from peftviz.live.optimizers import read_optimizers
@@ -70,7 +70,7 @@ def _judged(
 
 
 def assert_clean(
-    model: torch.nn.Module | Snapshot | Session | Timeline | Step,
+    model_or_snapshot: torch.nn.Module | Snapshot | Session | Timeline | Step,
     *,
     baseline: Snapshot | None = None,
     optimizer: Optimizers | None = None,
@@ -78,7 +78,7 @@ def assert_clean(
     """Raises unless the audit is clean: for tests, and for the cell before `save_pretrained`.
 
     Args:
-        model: What `audit` takes.
+        model_or_snapshot: What `audit` takes.
         baseline: An earlier snapshot of the same model to compare with.
         optimizer: The optimizer that trains the model, or several.
 
@@ -86,7 +86,7 @@ def assert_clean(
         AuditFailure: There are errors or warnings; the message lists them.
         ModelError: It is nothing that can be audited.
     """
-    found = audit(model, baseline=baseline, optimizer=optimizer)
+    found = audit(model_or_snapshot, baseline=baseline, optimizer=optimizer)
     if found.clean:
         return
     faults = [finding for finding in found if finding.severity != "info"]

@@ -10,8 +10,8 @@ import pytest
 import peftviz
 
 FUNCTIONS = {
-    "assert_clean": ["model_or_snapshot", "baseline"],
-    "audit": ["model_or_snapshot", "baseline"],
+    "assert_clean": ["model_or_snapshot", "baseline", "optimizer"],
+    "audit": ["model_or_snapshot", "baseline", "optimizer"],
     "capture": ["model", "label", "values"],
     "delete_adapter": ["model", "adapter", "baseline", "unwrap"],
     "diff": ["before", "after"],
