@@ -27,8 +27,8 @@ def audit(
     """Says what is wrong with a model: what adapters left behind, where it contradicts itself, what drifted.
 
     Args:
-        model_or_snapshot: A model, or a snapshot of one. A model is captured, never changed. Of a session, a timeline or a step
-            the last state is judged, and findings name the steps that brought them about.
+        model_or_snapshot: A model, or a snapshot of one. A model is captured, never changed. Of a session, a timeline
+            or a step the last state is judged, and findings name the steps that brought them about.
         baseline: An earlier snapshot of the same model to compare with; a session, a timeline and a step have their
             own.
         optimizer: The optimizer that trains the model, or several. With it the rules on optimizers (`PV5xx`) apply.

@@ -16,7 +16,7 @@ from peftviz.auditing import assert_clean, audit
 from peftviz.core.audit import Audit, Finding
 from peftviz.errors import AuditFailure, ModelError
 from tests.live.audited import HEAD, base, delete_per_layer, lora, two
-from tests.live.zoo import HAS_TOKENS
+from tests.live.zoo import HAS_TOKENS, LONE, Handle, output
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of what is done here on purpose
 
@@ -279,6 +279,22 @@ def test_cell_run_twice() -> None:
     nested = peft.get_peft_model(again, lora())
     finding = only(audit(nested), "PV401")
     assert (finding.path, finding.adapter) == ("base_model.model", "default")
+
+
+@pytest.mark.skipif("XLORA-plain" not in LONE, reason="this PEFT has no X-LoRA that fits")
+def test_xlora_switched_off_by_its_own_name() -> None:
+    """`set_adapter` hands the name on to the layers, which then run none of the adapters that X-LoRA mixes."""
+    case = LONE["XLORA-plain"]
+    handle = Handle("peft", case.build())
+    handle.add("a", case.first(), seed=1)
+    mixed = output(handle.model)
+    assert not audit(handle.model).of("PV201")
+    handle.model.set_adapter("a")
+    try:
+        off = not torch.equal(output(handle.model), mixed)
+    except KeyError:  # older ones look for weights of that name, and say so loudly
+        return
+    assert bool(audit(handle.model).of("PV201")) == off
 
 
 def test_target_that_matches_nothing() -> None:

@@ -17,6 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASES = Path(os.environ.get("PEFTVIZ_UPSTREAM_DIR", ROOT / ".upstream"))
 VERSIONS = ("0.14.0", "0.15.1", "0.18.1")
 FILES = (
+    "test_audit_matrix.py",
+    "test_audit_residue.py",
+    "test_audit_structure.py",
     "test_deletion.py",
     "test_deletion_oracle.py",
     "test_deletion_rollback.py",

@@ -173,7 +173,7 @@ def weightless_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
     for adapter in snapshot.adapters:
         targets = adapter.config.get("target_modules") or adapter.config.get("target_parameters")
         copies_only = adapter.name in present and adapter.name not in in_layers and bool(targets) and bool(in_layers)
-        if adapter.name in present and not copies_only:
+        if (adapter.name in present and not copies_only) or adapter.name in _kept_aside(facts):
             continue
         path = next((path for path, listed in snapshot.adapter_state.registries if adapter.name in listed), "")
         what = "only copies of whole modules are left" if copies_only else "there is no weight of it anywhere"
@@ -199,6 +199,12 @@ def _keeps_unkeyed_weights(facts: Facts) -> bool:
     snapshot = facts.snapshot
     tensors = snapshot.tensors
     return bool(((tensors.role == Role.SHARED) & (tensors.adapter == 0)).any())
+
+
+def _kept_aside(facts: Facts) -> frozenset[str]:
+    """Names that a tuner keeps something for outside of the tree, as adaption prompts do while they are disabled."""
+    rows = [row for row, _, _ in facts.registries if facts.peft[row]]
+    return frozenset(key for row in rows for _, keys in facts.state_of(row).keyed for key in keys)
 
 
 def _evidence(group: Switches) -> dict[str, object]:
