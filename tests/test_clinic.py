@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 CLINIC = Path(__file__).resolve().parent.parent / "notebooks" / "06_debugging_clinic.ipynb"
-FINDING = re.compile(r"<summary>Finding</summary>\n+```python\n(.*?)```\n+```text\n(.*?)```", re.DOTALL)
+FINDING = re.compile(r"<summary>Finding</summary>\n+```python\n(.*?)```\n+prints\n+```text\n(.*?)```", re.DOTALL)
 REPORT = re.compile(r"Reported as \[(peft|diffusers)#(\d+)\]\(https://github.com/huggingface/\1/issues/\2\)")
 CASES = range(1, 9)
 

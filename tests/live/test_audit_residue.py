@@ -29,7 +29,7 @@ def only(result: Audit, rule: str) -> Finding:
 
 
 def test_the_classic_leftover_of_delete_adapter() -> None:
-    """peft#2381: fixed in PEFT 0.15.2 for PeftModel; there, the model is clean."""
+    """peft#2381: fixed in PEFT 0.16 for PeftModel; there, the model is clean."""
     model = two(lora(**HEAD), lora(**HEAD))
     model.delete_adapter("b")
     wrapper = model.base_model.model.lm_head

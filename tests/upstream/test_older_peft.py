@@ -83,7 +83,7 @@ print("equal:", differences(report.model, one_adapter("heads", "peft").model) ==
 
 
 def test_the_classic_leftover_on_the_release_that_has_it() -> None:
-    """Huggingface/peft#2381, fixed in 0.15.2."""
+    """Huggingface/peft#2381, fixed in 0.16."""
     result = run("0.15.1", "-W", "ignore", "-c", CLASSIC)
     assert result.stdout.splitlines() == [
         "PEFT leaves it: True False",
