@@ -87,6 +87,7 @@ export class App implements Desk {
   /** Shows a state. */
   show(table: Table, steps: StepEntry[], view: View): void {
     const model = new TreeModel(table);
+    const focus = this.#tabs.panel.contains((this.root.getRootNode() as ShadowRoot).activeElement); // its rows are made anew
     this.#model = model;
     this.view = view;
     this.steps = steps;
@@ -101,6 +102,7 @@ export class App implements Desk {
     const worst = model.worstRow();
     if (worst >= 0) this.reveal(worst, false);
     else this.#showDetails();
+    if (focus) this.#tabs.front.enter?.();
   }
 
   select(row: number): void {

@@ -99,6 +99,11 @@ export class RowGrid {
     this.#grid?.select(row < 0 ? -1 : (this.#source?.placeOf(row) ?? -1));
   }
 
+  /** Puts the focus on the row that was the last to have it. */
+  enter(): void {
+    this.#grid?.go(this.#grid.active, true);
+  }
+
   go(place: number, focus: boolean): void {
     this.#grid?.go(place, focus);
   }

@@ -69,7 +69,7 @@ export class Structure implements Tab {
   }
 
   enter(): void {
-    this.#grid.go(0, true);
+    this.#grid.enter();
   }
 
   counted(): readonly [number, number] {

@@ -98,7 +98,7 @@ export class TensorTable implements Tab {
   }
 
   enter(): void {
-    this.#grid.go(0, true);
+    this.#grid.enter();
   }
 
   counted(): readonly [number, number] {

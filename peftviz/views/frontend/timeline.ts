@@ -48,9 +48,11 @@ export class TimelineView {
     this.#steps = steps;
     this.root.hidden = steps.length === 0;
     this.#unknown.disconnect();
+    const focus = this.#list.matches(":focus-within");
     this.#list.replaceChildren(...steps.map((_, index) => this.#item(index)));
     this.#fillVersus();
     const current = this.#list.children[view.index] as HTMLElement | undefined;
+    if (focus) current?.querySelector("button")?.focus();
     if (current) this.#list.scrollTo({ top: current.offsetTop - 80, left: current.offsetLeft - 80 });
   }
 

@@ -27,6 +27,7 @@ export class Toolbar {
   readonly #own = element("span", { class: "own" });
   readonly #steps: HTMLElement;
   #timer = 0;
+  #tab: Tab | null = null;
   /** What the reader chose; null while each state shows itself at its best. */
   #wantsChanges: boolean | null = null;
 
@@ -91,7 +92,8 @@ export class Toolbar {
     this.#changes.ariaPressed = String(model.onlyChanges);
     this.#fold.ariaPressed = String(model.fold);
     if (!this.#timer) this.#filter.value = model.filter; // a row that was looked for may have ended the filter
-    this.#own.replaceChildren(...(tab.tools ?? []));
+    if (this.#tab !== tab) this.#own.replaceChildren(...(tab.tools ?? [])); // not at each update: an open menu would lose the focus
+    this.#tab = tab;
     const counted = tab.counted?.();
     this.#counter.hidden = !counted;
     this.#counter.textContent = counted ? say("rows", { shown: counted[0], count: counted[1] }) : "";

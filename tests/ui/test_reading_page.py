@@ -1,0 +1,255 @@
+"""Reading a comparison in a real browser, from an exported page: panes, context, tables, steps, keys, languages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peftviz.core.diff import diff
+from peftviz.core.timeline import Step, Timeline
+from peftviz.views.formatting import format_bytes
+from peftviz.views.html import to_html
+from tests.views.story import adapted, half_deleted, plain
+
+pytestmark = pytest.mark.ui
+
+
+def recorded() -> Timeline:
+    first = plain()
+    models = [first, adapted(first, "default"), adapted(first, "default", "math")]
+    models.append(half_deleted(models[-1], "math"))
+    states = [model.snapshot() for model in models]
+    labels = ("get_peft_model('default')", "add_adapter('math')", "delete_adapter('math')")
+    steps = [
+        Step(label, label.partition("(")[0], before, after, duration=1.5)
+        for label, before, after in zip(labels, states[:-1], states[1:], strict=True)
+    ]
+    return Timeline(states[0], steps)
+
+
+@pytest.fixture(scope="module")
+def timeline() -> Timeline:
+    return recorded()
+
+
+@pytest.fixture
+def open_page(browser: Any, tmp_path: Path, timeline: Timeline) -> Iterator[Callable[..., Any]]:
+    contexts: list[Any] = []
+
+    def open_it(subject: Any = None, **options: Any) -> Any:
+        path = tmp_path / "page.html"
+        to_html(subject or timeline, path)
+        context = browser.new_context(**{"viewport": {"width": 1500, "height": 900}, "locale": "en-US", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.goto(path.as_uri())
+        page.locator(".peftviz [role=row]:not([hidden])").first.wait_for()
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+def go_to_step(page: Any, number: int) -> None:
+    page.get_by_role("navigation").first.get_by_role("listitem").nth(number).get_by_role("button").click()
+    page.locator("[aria-current=step]").nth(0).wait_for()
+
+
+def rows(page: Any) -> list[str]:
+    found: list[str] = page.locator(".layer [role=row]:not([hidden])").evaluate_all(
+        """(rows) => rows.sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
+          .map((row) => [...row.children].map((cell) => cell.innerText.trim()).join('|'))"""
+    )
+    return found
+
+
+def test_before_and_after_stand_beside_each_other(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    go_to_step(page, 1)
+    tree = page.get_by_role("treegrid", name="Structure")
+    one_tree = int(tree.get_attribute("aria-rowcount"))
+    tree.get_by_role("row").nth(2).click()
+    page.keyboard.press("s")
+    tree.get_by_role("columnheader", name="Before").wait_for()
+    assert int(tree.get_attribute("aria-rowcount")) == one_tree, "the same rows, folded alike"
+    assert tree.locator("[role=row][aria-selected=true]").count() == 1, "selected in both"
+    wrapped = tree.get_by_role("row").filter(has=page.locator(".pill.wrapped")).filter(has_text="base_layer").first
+    wrapped.scroll_into_view_if_needed()
+    before, after = wrapped.locator(".before.name"), wrapped.locator(".after.name")
+    assert before.inner_text().strip("▸▾ \n") == "q_proj", "under its old name"
+    assert "base_layer" in after.inner_text()
+    old, new = (
+        float(cell.evaluate("(cell) => parseFloat(getComputedStyle(cell).paddingLeft)")) for cell in (before, after)
+    )
+    assert old < new, "at its old depth"
+    added = tree.get_by_role("row").filter(has=page.locator(".pill.added")).first
+    gap = added.locator(".before.name")
+    assert gap.inner_text() == ""
+    assert "gradient" in gap.evaluate("(cell) => getComputedStyle(cell).backgroundImage")
+    assert gap.bounding_box()["y"] == added.locator(".after.name").bounding_box()["y"]
+
+
+def test_unchanged_rows_are_left_out_and_come_when_asked(open_page: Callable[..., Any]) -> None:
+    before = plain(9)
+    after = before.copy()
+    after.root.children["model"].children["layers"].children["4"].training = True
+    page = open_page(diff(before.snapshot(), after.snapshot()))
+    tree = page.get_by_role("treegrid", name="Structure")
+    gap = tree.locator(".gap:not([hidden])").first
+    gap.wait_for()
+    place = gap.get_attribute("aria-rowindex")
+    hidden = int(re.search(r"(\d+) unchanged", gap.inner_text()).group(1))
+    assert hidden > 1
+    shown = int(tree.get_attribute("aria-rowcount"))
+    assert gap.get_attribute("aria-expanded") == "false"
+    gap.click()
+    assert "unchanged" not in tree.locator(f"[aria-rowindex='{place}']").inner_text()
+    assert int(tree.get_attribute("aria-rowcount")) >= shown
+    page.get_by_role("button", name="View").click()
+    page.get_by_label("Around a change").last.select_option("10")
+    assert tree.locator(".gap:not([hidden])").count() == 0
+    page.keyboard.press("Escape")
+    assert page.get_by_role("group", name="View").is_hidden()
+
+
+def test_breadcrumbs_lead_up_and_keys_lead_on(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    crumbs = page.get_by_role("navigation", name="Path of the selected row")
+    assert crumbs.get_by_role("listitem").last.inner_text() == "math"
+    assert crumbs.locator("[aria-current=location]").count() == 1
+    crumbs.get_by_role("button", name="lm_head").click()
+    focused = page.locator("[role=row]:focus")
+    assert "lm_head" in focused.inner_text()
+    details = page.get_by_role("region", name="Details")
+    assert "ModulesToSaveWrapper" in details.inner_text()
+    page.keyboard.press("f")
+    assert "LEFTOVER" in focused.inner_text()
+    page.keyboard.press("p")
+    assert "LEFTOVER" not in focused.inner_text()
+    page.keyboard.press("F")
+    assert "LEFTOVER" in focused.inner_text()
+    page.keyboard.press("[")
+    page.get_by_text("step 2 of 3").wait_for()
+    page.keyboard.press("]")
+    page.get_by_text("step 3 of 3").wait_for()
+
+
+def test_details_tell_the_adapters_of_a_module(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    go_to_step(page, 2)
+    page.get_by_role("searchbox", name="Filter rows").fill("layers.0.q_proj.lora_a")
+    page.locator(".counter").get_by_text(re.compile(r"^\d / ")).wait_for()
+    page.locator(".layer .row:not([hidden])").filter(has_text="8 × 64").last.click()
+    table = page.get_by_role("table", name=re.compile("Adapters at"))
+    assert table.get_by_role("columnheader").all_inner_texts() == ["default", "math"]
+    assert table.get_by_role("row", name="r 8 8").is_visible()
+
+
+def test_tables_group_sort_and_add_up(open_page: Callable[..., Any], timeline: Timeline) -> None:
+    page = open_page()
+    page.get_by_role("tab", name="Memory").click()
+    table = page.get_by_role("treegrid", name="Memory")
+    total = table.locator(".sumline [role=row]")
+    after = timeline.current.totals.bytes
+    assert format_bytes(after) in total.inner_text()
+    assert table.get_by_role("row").filter(has_text="◆ leftover").count() == 1
+    for name in ("adapter", "dtype", "device", "layer", "module class", "role"):
+        page.get_by_role("combobox", name="Group").select_option(label=f"by {name}")
+        assert format_bytes(after) in total.inner_text(), name
+    # The largest first; a click on the title turns it round.
+    title = table.get_by_role("columnheader", name="Memory after")
+    assert title.get_attribute("aria-sort") == "descending"
+    place = table.get_by_role("columnheader").all_inner_texts().index("Memory after")
+    downwards = [line.split("|")[place] for line in rows(page)]
+    assert len(downwards) > 2
+    title.click()
+    assert [line.split("|")[place] for line in rows(page)] == downwards[::-1]
+    # A group opens, and its tensors lead back to the tree.
+    first = table.locator("[role=row][aria-level='1']").first
+    first.click()
+    assert first.get_attribute("aria-expanded") == "true"
+    tensor = table.locator("[role=row][aria-level='2']:not([hidden])").first
+    path = tensor.get_by_role("rowheader").get_attribute("aria-label")
+    tensor.click()
+    page.get_by_role("tab", name="Structure").click()
+    page.locator("[role=treegrid] [aria-selected=true]:not([hidden])").wait_for()
+    assert page.get_by_role("region", name="Details").get_by_text(path.split()[0], exact=True).is_visible()
+
+
+def test_columns_are_chosen(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.get_by_role("tab", name="Parameters").click()
+    table = page.get_by_role("grid", name="Parameters")
+    titles = lambda: table.get_by_role("columnheader").all_inner_texts()  # noqa: E731 - read often
+    assert "Adapter" not in titles()
+    page.get_by_role("button", name="View").click()
+    choices = page.get_by_role("group", name="View")
+    choices.get_by_role("checkbox", name="Adapter").check()
+    choices.get_by_role("checkbox", name="Shape").uncheck()
+    assert "Adapter" in titles()
+    assert "Shape" not in titles()
+    page.mouse.click(5, 5)
+    assert choices.is_hidden()
+    table.get_by_role("columnheader", name="Adapter").click()
+    first = rows(page)[0].split("|")[titles().index("Adapter")]
+    assert first == "math"
+
+
+def test_steps_tell_what_they_did_and_any_can_be_compared_with(
+    open_page: Callable[..., Any], timeline: Timeline
+) -> None:
+    page = open_page()
+    steps = page.get_by_role("navigation", name="Operations")
+    added = timeline[1].diff.counts["added"]
+    assert f"+{added}" in steps.get_by_role("listitem").nth(2).inner_text()
+    assert "◆ 1 leftover" in steps.get_by_role("listitem").nth(3).inner_text()
+    assert "1.5 s" not in steps.inner_text(), "a page of the same steps is the same page"
+    versus = steps.get_by_role("combobox", name="Compare with")
+    versus.select_option("0")
+    page.get_by_text("compared with watch(model)").wait_for()
+    assert "compared with" in steps.get_by_role("listitem").nth(0).inner_text()
+    assert page.locator(".header").get_by_text(format_bytes(timeline.baseline.totals.bytes)).count() >= 1
+    go_to_step(page, 2)
+    page.get_by_text("step 2 of 3").wait_for()
+    page.get_by_text("compared with watch(model)").wait_for()
+    assert versus.locator("option[value='1']").is_disabled() is False
+    page.keyboard.press("b")
+
+
+@pytest.mark.parametrize(("locale", "tab"), [("zh-CN", "结构"), ("en-GB", "Structure"), ("fr-FR", "Structure")])
+def test_the_page_speaks_the_language_of_its_reader(open_page: Callable[..., Any], locale: str, tab: str) -> None:
+    page = open_page(locale=locale)
+    assert page.get_by_role("tab").first.inner_text() == tab
+    if locale == "zh-CN":
+        assert page.get_by_text("仅看变更").is_visible()
+        shown = page.locator(".peftviz").inner_text()
+        assert not re.search(r"\b(Only changes|Compare with|leftover|What to do)\b", shown)
+
+
+def test_nothing_moves_for_readers_who_want_it_calm(open_page: Callable[..., Any]) -> None:
+    page = open_page(reduced_motion="reduce")
+    moving = page.locator(".peftviz").evaluate(
+        """(root) => [...root.querySelectorAll('*')].filter((part) => {
+          const style = getComputedStyle(part);
+          return parseFloat(style.transitionDuration) > 0 || style.animationName !== 'none';
+        }).length"""
+    )
+    assert moving == 0
+
+
+@pytest.mark.parametrize("width", [1500, 1000, 640, 375])
+def test_nothing_sticks_out_at_any_width(open_page: Callable[..., Any], width: int) -> None:
+    page = open_page(viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    out = page.locator(".peftviz").evaluate(
+        """(root) => { const edge = root.getBoundingClientRect().right + 1;
+          return [...root.querySelectorAll('.tools > *, .header > *, .tabs')].filter((part) => part.checkVisibility()
+            && part.getBoundingClientRect().right > edge).map((part) => part.className) }"""
+    )
+    assert out == []
