@@ -192,8 +192,11 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._texts = catalogs()
 
     def _push(self, index: int | None = None, base: int | None = None) -> None:
+        state = self._state(index, base)
+        # Counted, so that a reader who has gone elsewhere meanwhile is shown it, too.
+        state["_shown"]["turn"] = self._shown.get("turn", 0) + 1
         with self.hold_sync():
-            for name, value in self._state(index, base).items():
+            for name, value in state.items():
                 setattr(self, name, value)
 
     def _state(self, index: int | None = None, base: int | None = None) -> dict[str, Any]:
