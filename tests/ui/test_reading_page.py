@@ -153,7 +153,7 @@ def test_details_tell_the_adapters_of_a_module(open_page: Callable[..., Any]) ->
 
 def test_tables_group_sort_and_add_up(open_page: Callable[..., Any], timeline: Timeline) -> None:
     page = open_page()
-    page.get_by_role("tab", name="Memory").click()
+    page.get_by_role("tab", name="Memory", exact=True).click()
     table = page.get_by_role("treegrid", name="Memory")
     total = table.locator(".sumline [role=row]")
     after = timeline.current.totals.bytes
