@@ -66,6 +66,69 @@ def test_an_exported_page(open_page: Callable[..., Any], tmp_path: Path, scheme:
     assert violations_by_place(page) == {}
 
 
+MOVING = """(root) => [...root.querySelectorAll('*')].filter((part) => {
+  const { transitionDuration, animationName } = getComputedStyle(part);
+  return transitionDuration !== '0s' || animationName !== 'none';
+}).map((part) => part.outerHTML)"""
+LOOKS = """(part) => {
+  const { backgroundColor, outline, borderBottomColor } = getComputedStyle(part);
+  return [backgroundColor, outline, borderBottomColor].join();
+}"""
+
+
+def test_what_the_system_asks_for(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    """Its own few colours, in which a ground tells nothing, and nothing that moves."""
+    _, before, after = story()
+    path = tmp_path / "page.html"
+    to_html(audit_snapshot(after, baseline=before), path)
+    page = open_page(forced_colors="active", reduced_motion="reduce")
+    page.goto(path.as_uri())
+    root = inspector(page)
+    root.get_by_role("row", name=re.compile("LEFTOVER")).click()
+    assert root.evaluate(MOVING) == []
+
+    def differ(role: str, **state: bool) -> bool:
+        parts = root.get_by_role(role)
+        (name,) = state
+        looks = [{part.evaluate(LOOKS) for part in parts.and_(root.locator(f"[aria-{name}={word}]")).all()}
+                 for word in ("true", "false")]  # fmt: skip
+        assert all(looks)
+        return looks[0].isdisjoint(looks[1])
+
+    assert differ("tab", selected=True)
+    assert differ("button", pressed=True)
+    grid = root.get_by_role("treegrid", name="Structure")
+    red = grid.get_by_role("row", name=re.compile("LEFTOVER"))
+    other = grid.get_by_role("row", name=re.compile("removed")).first
+    shown = [red.evaluate(LOOKS), other.evaluate(LOOKS)]
+    other.click()
+    assert shown[1] != other.evaluate(LOOKS), "a selected row"
+    assert red.evaluate(LOOKS) not in (*shown, other.evaluate(LOOKS)), "a red one that is not selected"
+    assert violations_by_place(page) == {}
+
+
+@pytest.mark.parametrize("size", [(750, 450), (640, 360)])
+def test_at_twice_the_size(open_page: Callable[..., Any], tmp_path: Path, size: tuple[int, int]) -> None:
+    """Zoomed to 200 % a window has half its width and height: everything can still be reached."""
+    _, before, after = story()
+    path = tmp_path / "page.html"
+    to_html(audit_snapshot(after, baseline=before), path)
+    page = open_page(viewport={"width": size[0], "height": size[1]}, device_scale_factor=2)
+    page.goto(path.as_uri())
+    root = inspector(page)
+    root.get_by_role("row", name=re.compile("LEFTOVER")).click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "no scrolling in two directions"
+    buttons = [button for button in root.get_by_role("button").all() if button.is_visible()]
+    assert len(buttons) > 5
+    for button in buttons:
+        button.scroll_into_view_if_needed()
+        box = button.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= size[0]
+        assert 0 <= box["y"] <= size[1] - 10
+    assert violations_by_place(page) == {}
+
+
 def test_a_widget_in_jupyterlab(open_notebook: Callable[..., Any]) -> None:
     notebook = open_notebook("accessibility", [SETUP, OPERATIONS])
     page = notebook.page
@@ -75,7 +138,8 @@ def test_a_widget_in_jupyterlab(open_notebook: Callable[..., Any]) -> None:
         page.evaluate(f"window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
         page.locator(f"[data-theme={theme.lower()}]").wait_for()
         assert violations_by_place(page, WIDGET) == {}
-        widget.get_by_role("row", name=re.compile("LEFTOVER")).click()
+        widget.get_by_role("tab", name=re.compile("Findings")).click()
+        widget.get_by_role("button", name=re.compile("PV101")).click()
         widget.get_by_role("button", name="Delete correctly…").click()
         widget.get_by_role("dialog").get_by_text("Nothing has been done yet").wait_for()
         assert violations(page, WIDGET) == []

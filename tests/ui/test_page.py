@@ -96,7 +96,7 @@ CUT = """(root) => [...root.querySelectorAll('.row:not([hidden]) .cell')]
   .filter((text) => !text.startsWith('cell type'))"""
 
 
-@pytest.mark.parametrize("width", [1500, 1100, 820, 620])
+@pytest.mark.parametrize("width", [1500, 1300, 1100, 820, 620])
 def test_columns_are_as_wide_as_their_text(page: Any, tmp_path: Path, width: int) -> None:
     _, before, after = story()
     path = tmp_path / "page.html"
