@@ -51,9 +51,13 @@ def test_page_from_a_file(page: Any, tmp_path: Path) -> None:
     assert "\\u202e" in hit.inner_text()
     hit.click()
     assert page.get_by_role("region", name="Details").get_by_text("onerror").count() > 0
-    for tab in ("Parameters", "Memory", "Findings", "Structure"):
-        page.get_by_role("tab", name=re.compile(tab)).click()
-        assert page.get_by_role("tabpanel", name=tab).is_visible()
+    tabs = page.get_by_role("tab").all()
+    assert len(tabs) >= 4
+    for tab in tabs:
+        tab.click()
+        panel = page.get_by_role("tabpanel")
+        assert panel.is_visible()
+        assert tab.inner_text().startswith(panel.get_attribute("aria-label"))
     assert page.locator("img").count() == 0
     assert page.title() != "owned"
     assert requests == [path.as_uri()]
