@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peftviz.core.display import Displayed
 from peftviz.errors import AdapterError, near_matches
+from peftviz.live import merging
 from peftviz.live.baseline import flags_of_baseline
 from peftviz.live.capture import capture, check_model, paused_garbage_collection, record, snapshot_of
 from peftviz.live.journal import Journal
-from peftviz.live.peft_facts import MERGED_OF_LAYER, experts_of
+from peftviz.live.peft_facts import experts_of
 from peftviz.live.prepare import Prepared, prepare
-from peftviz.live.survey import Survey, wrapped_module
-from peftviz.live.sweep import as_list
+from peftviz.live.survey import Holder, Survey
 from peftviz.live.verify import Watched, note_before, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
     from peftviz.core.audit import Audit
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
     from peftviz.live.walk import Walk
 
 MERGED = ("refuse", "unmerge")
-
-CACHES = "_caches"
-"""Where a layer keeps intermediate results while it is merged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,51 +171,43 @@ def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Modul
         Weak references to what was removed, the plan, and the model to go on with.
     """
     journal = Journal()
-    watched = Watched(prepared)
-    noted = note_before(prepared)
+    plan, noted = prepared.plan, note_before(prepared)
     try:
+        if prepared.merged:
+            list(merging.unmerge(prepared.survey, journal, prepared.merged))
+        merged, prepared = (
+            prepared.merged,
+            prepared.again(Survey(prepared.survey.model)) if prepared.merged else prepared,
+        )
+        watched = Watched(prepared)
         apply(prepared, journal)
+        _merge_again(prepared, merged, noted.merged, journal)
         verify(prepared, noted)
     except BaseException:
         journal.rollback()
         raise
     journal.commit()
     assert prepared.model_after is not None
-    return watched, prepared.plan, prepared.model_after
+    return watched, plan, prepared.model_after
 
 
 def apply(prepared: Prepared, journal: Journal) -> None:
     """Carries out what was prepared, through the journal."""
-    gone = set(prepared.plan.names)
-    others = [
-        [name for name in as_list(vars(module)[MERGED_OF_LAYER]) if name not in gone] for module in prepared.merged
-    ]
-    for module in prepared.merged:
-        _protect(module, journal)
-        journal.call(_method(module, "unmerge"), module)
     journal.edit(prepared.edits.list)
     for parameter, flag in prepared.flags.values():
         journal.set_requires_grad(parameter, flag)
-    for module, names in zip(prepared.merged, others, strict=True):
-        if names:
-            journal.call(_method(module, "merge"), module, adapter_names=names)
 
 
-def _method(module: torch.nn.Module, name: str) -> Callable[..., Any]:
-    method: Callable[..., Any] = getattr(type(module), name)  # of the class: instances may forward to what they wrap
-    return method
-
-
-def _protect(module: torch.nn.Module, journal: Journal) -> None:
-    """Prepares the journal for PEFT's own unmerge and merge: they change base tensors and two attributes in place."""
-    slots: dict[str, Any] = vars(module)
-    journal.set_item(slots, MERGED_OF_LAYER, list(slots[MERGED_OF_LAYER]))
-    if isinstance(slots.get(CACHES), dict):
-        journal.set_item(slots, CACHES, dict(slots[CACHES]))
-    base = wrapped_module(module)
-    if base is not None:
-        for tensor in (*base.parameters(), *base.buffers()):
-            journal.protect_data(tensor)
+def _merge_again(prepared: Prepared, merged: list[Holder], before: dict[int, list[str]], journal: Journal) -> None:
+    """Merges the adapters that stay where the one that went was merged beside them."""
+    gone = set(prepared.plan.names)
+    layers = [
+        (holder, names)
+        for holder in merged
+        if (names := [name for name in before[id(holder.module)] if name not in gone])
+    ]
+    if layers:
+        list(merging.merge(prepared.survey, merging.Merging(layers), journal))
 
 
 def _prepare(

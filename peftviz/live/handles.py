@@ -13,6 +13,7 @@ from peftviz.live.peft_facts import (
     FIRST_ADDED,
     INNER_TUNER,
     MODEL_SLOTS,
+    NAMED_BASE,
     OUTER_HANDLES,
     PEFT_ARGUMENTS,
     handle_kind,
@@ -58,6 +59,8 @@ def _start(handle: torch.nn.Module, *arguments: Any, **keywords: Any) -> None:
     _, name, config, *rest = given.items()
     before = dict(vars(handle))
     base = base_of(handle)
+    if NAMED_BASE[0] in vars(config[1]):
+        vars(config[1])[NAMED_BASE[0]] = vars(base).get(NAMED_BASE[1])
     vars(handle).clear()
     try:
         type(handle).__init__(handle, base, config[1], name[1], **dict(rest))

@@ -322,8 +322,13 @@ def merge(survey: Survey, merging: Merging, journal: Journal) -> Iterator[tuple[
     weights.settle()
 
 
-def unmerge(survey: Survey, journal: Journal) -> Iterator[tuple[Holder, str]]:
+def unmerge(survey: Survey, journal: Journal, layers: Sequence[Holder] | None = None) -> Iterator[tuple[Holder, str]]:
     """Takes every merged adapter out of the base weights.
+
+    Args:
+        survey: The model.
+        journal: What undoes it.
+        layers: Layers to unmerge; None for all that are merged.
 
     Yields:
         Each layer concerned, and what was taken out in words.
@@ -331,7 +336,8 @@ def unmerge(survey: Survey, journal: Journal) -> Iterator[tuple[Holder, str]]:
     Raises:
         AdapterError: A layer cannot take an adapter out again.
     """
-    layers = [holder for holder in survey.holders if is_tuner_layer(type(holder.module)) and _merged(holder)]
+    if layers is None:
+        layers = [holder for holder in survey.holders if is_tuner_layer(type(holder.module)) and _merged(holder)]
     weights = Weights(survey, layers, journal) if layers else None
     for holder in layers:
         names = _merged(holder)

@@ -50,6 +50,9 @@ FORWARDED = (
 FIRST_ADDED = "add_adapter"
 """Method of a `PeftModel` that, on one without adapters, has to build the tuner anew."""
 
+NAMED_BASE = ("base_model_name_or_path", "name_or_path")
+"""Field of a config in which `get_peft_model` notes the base model, and the attribute of it that it notes there."""
+
 PEFT_ARGUMENTS = ("adapter_names", "alora_offsets")
 """Arguments of `forward` and `generate` that PEFT adds; a base model does not know them."""
 

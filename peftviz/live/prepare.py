@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ from peftviz.live.sweep import Edits, as_list, searched, sweep_containers, sweep
 from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 _BARE = frozenset({bool, int, float, str, type(None)})
 """What the dictionaries by adapter of a layer mostly hold: no tensors in them."""
@@ -49,13 +50,29 @@ _BARE = frozenset({bool, int, float, str, type(None)})
 
 @dataclass
 class Prepared:
-    """A plan with the live objects that carrying it out needs; it is dropped before the freed memory is measured."""
+    """A plan with the live objects that carrying it out needs; it is dropped before the freed memory is measured.
+
+    Attributes:
+        survey: The model.
+        plan: The plan for a reader.
+        edits: What is done to dictionaries.
+        activity: What is active now and afterwards.
+        merged: Layers that have to be unmerged first.
+        again: Works all of it out anew on another survey: unmerging may have put other objects in place.
+        doomed: Tensors that go: the container that holds each, its path from there, the tensor.
+        doomed_ids: `id` of those.
+        flags: Parameters whose `requires_grad` is set, by `id`.
+        leaving: Wrappers that are taken off, by `id`.
+        swaps: Adaption prompts that are swapped.
+        model_after: What to go on with.
+    """
 
     survey: Survey
     plan: DeletionPlan
     edits: Edits
     activity: Activity
-    merged: list[torch.nn.Module] = field(default_factory=list)
+    again: Callable[[Survey], Prepared]
+    merged: list[Holder] = field(default_factory=list)
     doomed: list[tuple[Container, str, torch.Tensor]] = field(default_factory=list)
     doomed_ids: set[int] = field(default_factory=set)
     flags: dict[int, tuple[torch.nn.Parameter, bool]] = field(default_factory=dict)
@@ -95,14 +112,24 @@ def prepare(
     activity = read_activity(survey, wanted)
     edits = Edits()
     actions: list[Noted] = []
-    prepared = Prepared(survey, None, edits, activity)  # type: ignore[arg-type]
+    again = functools.partial(
+        prepare,
+        adapter=adapter,
+        names=names,
+        unwrap=unwrap,
+        restored=restored,
+        mend=mend,
+        kept=kept,
+        in_base=in_base,
+    )
+    prepared = Prepared(survey, None, edits, activity, again)  # type: ignore[arg-type]
 
     prepared.swaps = swaps(survey, activity, wanted)
     kept = kept or {}
     leave = wanted.difference(in_base)
     merged = [(holder, noted) for holder in survey.holders if (noted := _merged(holder.module))]
     merged = [(holder, noted) for holder, noted in merged if not leave.isdisjoint(noted)]
-    prepared.merged = [holder.module for holder, _ in merged]
+    prepared.merged = [holder for holder, _ in merged]
     actions += [("unmerge", holder.row, "", "taken out of the base weights") for holder, _ in merged]
     prepared.doomed = [
         *_doomed(survey, wanted, kept),

@@ -29,14 +29,15 @@ MAX_EXPLAINED = 4
 class Before:
     """What must not change, noted before the first mutation."""
 
-    flags: list[bool]
+    flags: dict[int, bool]
     merged: dict[int, list[str]]
 
 
 def note_before(prepared: Prepared) -> Before:
     """Notes the flags and merged adapters of everything that survives."""
     return Before(
-        flags=[parameter.requires_grad for parameter in prepared.survey.parameters], merged=_merged(prepared.survey)
+        flags={id(parameter): parameter.requires_grad for parameter in prepared.survey.parameters},
+        merged=_merged(prepared.survey),
     )
 
 
@@ -71,9 +72,9 @@ def verify(prepared: Prepared, before: Before) -> None:
     if set(map(id, survey.parameters)) != expected:
         wrong.append(f"{len(expected)} parameters should be left, there are {len(survey.parameters)}")
     flips = 0
-    for parameter, flag in zip(prepared.survey.parameters, before.flags, strict=True):
+    for parameter in prepared.survey.parameters:
         planned = prepared.flags.get(id(parameter))
-        flips += parameter.requires_grad != (flag if planned is None else planned[1])
+        flips += parameter.requires_grad != (before.flags[id(parameter)] if planned is None else planned[1])
     if flips:
         wrong.append(f"requires_grad of {flips} parameters is not as planned")
     gone = set(plan.names)
