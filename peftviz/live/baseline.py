@@ -22,22 +22,32 @@ _INSERTED = frozenset((*WRAPPED_SLOTS, "token_adapter"))
 def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bool] | None:
     """The recorded flag of each parameter that the baseline knows, by `id`.
 
-    Within the process of the baseline the objects are compared, otherwise the paths, PEFT's own levels left out.
+    Within the process of the baseline the objects are compared, otherwise the paths, PEFT's own levels left out; so
+    too for a parameter that PEFT made anew, as its attention layer does.
     """
     if baseline is None:
         return None
     flags = (baseline.tensors.flags & TensorFlag.REQUIRES_GRAD) != 0
+    found: dict[int, bool] = {}
     if baseline.scope is REGISTRY:
         by_serial = dict(zip(baseline.tensors.identity.tolist(), flags.tolist(), strict=True))
         serials = REGISTRY.serials(survey.parameters).tolist()
-        return {
+        found = {
             id(parameter): by_serial[serial]
             for parameter, serial in zip(survey.parameters, serials, strict=True)
             if serial in by_serial
         }
+        if len(found) == len(flags):
+            return found
     by_path = {plain_path(path): bool(flag) for path, flag in zip(baseline.tensor_paths(), flags, strict=True)}
-    named: list[tuple[str, torch.nn.Parameter]] = list(survey.model.named_parameters())
-    return {id(parameter): by_path[plain] for path, parameter in named if (plain := plain_path(path)) in by_path}
+    tree = survey.tree
+    for row, module in enumerate(tree.modules):  # never named_parameters(): walked, PEFT's attention layer changes
+        for name, parameter in vars(module)["_parameters"].items():
+            if parameter is not None and id(parameter) not in found:
+                plain = plain_path(tree.paths.below(row, name))
+                if plain in by_path:
+                    found[id(parameter)] = by_path[plain]
+    return found
 
 
 def settings_of_baseline(base: torch.nn.Module, baseline: Snapshot | None) -> Iterator[tuple[dict[str, Any], str, Any]]:

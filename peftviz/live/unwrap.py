@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from peftviz.live.activity import available_on
 from peftviz.live.keeping import take_over
-from peftviz.live.peft_facts import DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
+from peftviz.live.peft_facts import DECLARED_FROZEN, DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
 from peftviz.live.survey import Survey, is_dict_like, is_wrapper, keys_of, wrapped_module
 from peftviz.live.sweep import SLOTS, Edits
 
@@ -121,6 +121,9 @@ def _is_gone(path: str, attribute: str, gone: Collection[str]) -> bool:
 def correct_declarations(wrapper: torch.nn.Module, names: Collection[str], edits: Edits) -> bool:
     """Notes the removal of what a layer declares beside its class for containers that the deletion empties."""
     slots = vars(wrapper)
+    frozen = slots.get(DECLARED_FROZEN)
+    if frozen and all(name in names for name in frozen):  # a layer has none until an adapter needs it
+        edits.delete(slots, DECLARED_FROZEN)
     declared: Any = slots.get(DECLARED_LAYERS)
     if declared is None:
         return False

@@ -104,9 +104,13 @@ def test_after_the_last_deletion_the_model_equals_the_base(name: str, way: str) 
 
 @pytest.mark.parametrize("name", HANDLES)
 def test_the_old_handle_takes_the_next_adapter_as_a_new_one_would(name: str) -> None:
-    handle, case = two_adapters(name, "peft"), case_of(name)
+    case = case_of(name)
+    handle = Handle("peft", case.build())
+    baseline = capture(handle.base)
+    for seed, adapter, config in ((1, "a", case.first()), (2, "b", case.second())):
+        handle.add(adapter, config, seed)
     for adapter in "ab":
-        delete_adapter(handle.model, adapter)
+        delete_adapter(handle.model, adapter, baseline=baseline)
     assert torch.equal(output(handle.model), output(case.build()))
     handle.names = ["nobody"]  # so that it is added to the handle, and no new one made
     handle.add("a", case.first(), seed=1)

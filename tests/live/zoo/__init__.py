@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.live.zoo.cases import WAYS, Case
 from tests.live.zoo.handles import Handle, adapter_alone, answer, both_adapters, has_mixin
-from tests.live.zoo.lora import CASES, HAS_TOKENS, lora
+from tests.live.zoo.lora import ATTENTION, CASES, CHANGING, HAS_TOKENS, lora
 from tests.live.zoo.models import llama, net, output, tied_llama
 from tests.live.zoo.prompts import PROMPTS
 from tests.live.zoo.recipes import REGISTERED, Recipe
@@ -30,7 +30,9 @@ LONE: dict[str, Case] = {name: case for name, case in _ALL.items() if case.secon
 """Methods of which a model takes one adapter only: X-LoRA."""
 
 __all__ = [
+    "ATTENTION",
     "CASES",
+    "CHANGING",
     "HAS_TOKENS",
     "LONE",
     "METHODS",

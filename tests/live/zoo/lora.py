@@ -14,6 +14,7 @@ from peft import LoraConfig
 
 from tests.live.zoo.cases import WAYS, Case, has_field
 from tests.live.zoo.models import (
+    attention,
     convolutions,
     llama,
     llama_with_biases,
@@ -102,7 +103,7 @@ def _variants() -> Iterator[Variant]:
     experts = {"targets": ()}
     yield (
         "target-parameters",
-        "target_parameters",
+        "velora_config",  # before that, PEFT adds one such adapter alone
         mixture,
         experts | {"target_parameters": ["experts.up", "experts.down"]},
         experts | {"target_parameters": ["experts.up", "experts.down"]},
@@ -113,8 +114,10 @@ def _variants() -> Iterator[Variant]:
     if hasattr(peft, "VeloraConfig"):
         groups = {"velora_config": peft.VeloraConfig(num_groups=2)}
         yield "velora", "velora_config", llama, q | groups, qo | groups
+    if hasattr(peft, "VeloraConfig"):  # MiCA came with it
+        yield "mica", "", llama, q, qo | {"init_lora_weights": "mica"}
     tied = _heads("lm_head") | {"ensure_weight_tying": True}
-    yield "heads-kept-tied", "ensure_weight_tying", tied_llama, q | tied, qo | tied
+    yield "heads-kept-tied", "velora_config", tied_llama, q | tied, qo | tied
 
 
 for _name, _needed, _build, _first, _second in _variants():
@@ -125,3 +128,27 @@ for _name, _needed, _build, _first, _second in _variants():
             lambda options=_second: lora(**options),
             ways=("peft", "inject") if _name == "heads-kept-tied" else WAYS,  # the mixin activates what is not there
         )
+
+
+ATTENTION = Case(attention, lambda: lora(("attention",)), lambda: lora(("attention", "head")), ways=("peft", "inject"))
+"""PyTorch's attention, whose weights PEFT's layer takes out and registers anew: in another order, as new objects."""
+
+
+def _changing(build: Callable[[], torch.nn.Module], words: str, first: dict[str, Any], second: dict[str, Any]) -> Case:
+    return Case(
+        build,
+        lambda: lora(("q_proj",), **first),
+        lambda: lora(("q_proj", "o_proj"), **second),
+        ways=("peft",),
+        changes_base=words,
+    )
+
+
+CHANGING: dict[str, Case] = {
+    "pissa": _changing(llama, "init_lora_weights='pissa' of 'b'", {}, {"init_lora_weights": "pissa"}),
+    "olora": _changing(llama, "init_lora_weights='olora' of 'b'", {}, {"init_lora_weights": "olora"}),
+}
+"""Adapters of which the second writes into the weights of the base when it is added."""
+if has_field(LoraConfig, "kasa_config"):
+    _kasa = {"kasa_config": peft.KasaConfig(), "init_lora_weights": True}
+    CHANGING["kasa"] = _changing(llama, "kasa_config of 'b'", _kasa, _kasa)
