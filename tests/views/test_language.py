@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import peftviz
+from peftviz.core.rules import RULES
 from peftviz.errors import LookupFailure
 from peftviz.views.html import to_html
 from peftviz.views.language import LANGUAGES, catalogs
@@ -62,6 +63,11 @@ def test_every_text_is_used() -> None:
         if f'"{name}"' not in sources and not any(name.startswith(family) for family in families if "." in family)
     }
     assert unused == set()
+
+
+def test_every_rule_has_a_title() -> None:
+    told = {name.removeprefix("rule."): text for name, text in ENGLISH.items() if name.startswith("rule.")}
+    assert told == {rule.code: rule.title for rule in RULES}
 
 
 def test_the_browser_chooses_until_a_language_is_set() -> None:

@@ -5,7 +5,7 @@ import { Breadcrumbs } from "./breadcrumbs.ts";
 import type { Desk, MakeTab, Outside, TabId } from "./desk.ts";
 import { detailsOf } from "./details.ts";
 import { PlanDialog, failureBox, failureOf } from "./dialog.ts";
-import { element } from "./dom.ts";
+import { button, element } from "./dom.ts";
 import { Findings } from "./findings.ts";
 import { Graph } from "./graph.ts";
 import { fillHeader } from "./header.ts";
@@ -69,8 +69,11 @@ export class App implements Desk {
       },
       enterRows: () => this.#tabs.front.enter?.(),
     };
-    this.#toolbar = new Toolbar(this, steering, this.#actions.buttons);
-    const main = element("div", { class: "main" }, this.#tabs.bar, this.#toolbar.root, this.#tabs.panel, this.#crumbs.root);
+    this.#toolbar = new Toolbar(this, steering);
+    const help = button("?", "plain", () => this.dialog.help());
+    help.ariaLabel = say("help");
+    const bar = element("div", { class: "bar-of-tabs" }, this.#tabs.bar, element("div", { class: "acts" }, ...this.#actions.buttons, help));
+    const main = element("div", { class: "main" }, bar, this.#toolbar.root, this.#tabs.panel, this.#crumbs.root);
     this.root = element(
       "div", { class: "peftviz", role: "region", "aria-label": say("inspector") },
       this.#header, this.#notice, element("div", { class: "middle" }, this.#timeline.root, main, this.#details), this.#foot, this.dialog.root,

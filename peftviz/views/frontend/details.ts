@@ -5,7 +5,7 @@ import { badge, kindOf, sides } from "./columns.ts";
 import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import type { StepEntry } from "./kernel.ts";
-import { ROLES, say, severity } from "./messages.ts";
+import { ROLES, ruleTitle, say, severity } from "./messages.ts";
 import type { TreeModel } from "./model.ts";
 import { LEFTOVER } from "./tree.ts";
 import { pythonPath } from "./python_path.ts";
@@ -56,7 +56,7 @@ export async function copy(text: string, from: HTMLElement): Promise<void> {
 function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
   const [symbol, word] = severity(finding.severity);
   const nodes: Node[] = [
-    element("h2", {}, `${say("finding", { rule: finding.rule })}${finding.title ? ` · ${finding.title}` : ""}`),
+    element("h2", {}, [say("finding", { rule: finding.rule }), ruleTitle(finding.rule)].filter(Boolean).join(" · ")),
     element(
       "div", { class: `callout ${finding.severity}` },
       element("strong", {}, `${symbol} ${word}`), element("p", {}, visible(finding.message, 1000)),

@@ -2,7 +2,7 @@
 
 import type { Desk } from "./desk.ts";
 import { button, element } from "./dom.ts";
-import { formatBytes, formatCount, formatDelta, formatPair, visible } from "./format.ts";
+import { ARROW, formatBytes, formatCount, formatDelta, formatPair, visible } from "./format.ts";
 import { say } from "./messages.ts";
 
 export function fillHeader(header: HTMLElement, { model, view, steps }: Desk, showFindings: () => void): void {
@@ -10,7 +10,7 @@ export function fillHeader(header: HTMLElement, { model, view, steps }: Desk, sh
   const device = model.soleDevice;
   const where = steps.length ? (view.index ? say("stepOf", { index: view.index, last: steps.length - 1 }) : say("stepBaseline")) : visible(view.title);
   const compared = steps.length && view.index !== view.base && view.index !== view.base + 1 ? say("comparedWith", { step: steps[view.base].label }) : "";
-  const subtitle = [visible(summary.subtitle), where, visible(compared)].filter(Boolean).join(" · ");
+  const subtitle = [formatPair(handle(summary.handle[0]), handle(summary.handle[1])), adapters(summary.adapters.map((names) => names.length)), where, visible(compared)].filter(Boolean).join(" · ");
   const facts = element("dl", {});
   for (const key of ["modules", "parameters", "trainable", "bytes"] as const) {
     const bytes = key === "bytes";
@@ -34,4 +34,13 @@ export function fillHeader(header: HTMLElement, { model, view, steps }: Desk, sh
     const size = summary.leftover_bytes ? ` · ${formatBytes(summary.leftover_bytes)}` : "";
     return button(`◆ ${left ? say("leftovers", { count: left }) : say("findings", { count: severe })}${size}`, "verdict bad", showFindings);
   }
+}
+
+function handle(name: string): string {
+  return name === "plain" ? say("plainModel") : visible(name);
+}
+
+function adapters([before, after]: readonly number[]): string {
+  const now = say("adapterCount", { count: after });
+  return before === after ? now : `${say("adapterCount", { count: before })} ${ARROW} ${after}`;
 }

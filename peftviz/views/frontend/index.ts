@@ -34,8 +34,9 @@ function render({ model, el }: { model: WidgetModel; el: HTMLElement }): () => v
   let [app, unmount] = start();
 
   function start(): [App, () => void] {
-    speak(model.get("_texts") as Catalogs);
+    const language = speak(model.get("_texts") as Catalogs);
     const made = new App(outside);
+    made.root.lang = language;
     made.setBaseline(model.get("_baseline") as number);
     return [made, mount(el, made, model.get("_style") as string, false)];
   }

@@ -34,6 +34,12 @@ export function say(key: Key, values: Readonly<Record<string, string | number>> 
   });
 }
 
+/** The title of an audit rule; empty for one that the message files do not know. */
+export function ruleTitle(code: string): string {
+  const key = `rule.${code}`;
+  return key in catalog ? say(key as Key) : "";
+}
+
 /** Symbol and name of each status, by its code; the word is the text `status.NAME`. */
 export const STATUS = [
   ["=", "same"],

@@ -20,7 +20,7 @@ export async function startPage(): Promise<void> {
   if (!place || document.documentElement.dataset.peftviz !== "page") return;
   const page = JSON.parse(document.getElementById("peftviz-steps")!.textContent!) as Page;
   place.replaceChildren();
-  speak(page.texts);
+  document.documentElement.lang = speak(page.texts);
   const viewOf = (index: number, base: number): number => page.views.findIndex((view) => view.index === index && view.base === base);
   const app: App = new App({
     offers: [],

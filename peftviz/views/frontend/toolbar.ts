@@ -31,7 +31,7 @@ export class Toolbar {
   /** What the reader chose; null while each state shows itself at its best. */
   #wantsChanges: boolean | null = null;
 
-  constructor(desk: Desk, steering: Steering, actions: readonly HTMLElement[]) {
+  constructor(desk: Desk, steering: Steering) {
     this.#desk = desk;
     this.#changes = toggle(say("onlyChanges"), false, (on) => {
       this.#wantsChanges = on;
@@ -57,10 +57,8 @@ export class Toolbar {
     previous.ariaLabel = say("previousChange");
     const next = button(say("next"), "plain", () => steering.step(1));
     next.ariaLabel = say("nextChange");
-    const help = button("?", "plain", () => desk.dialog.help());
-    help.ariaLabel = say("help");
     this.#steps = element("span", { class: "own" }, previous, next);
-    this.root.append(this.#filter, this.#changes, this.#fold, this.#split, this.#own, this.#counter, this.#steps, ...actions, help);
+    this.root.append(this.#filter, this.#changes, this.#fold, this.#split, this.#own, this.#counter, this.#steps);
   }
 
   /** Gives another state the filter and the switches that the reader has chosen. */
@@ -85,6 +83,7 @@ export class Toolbar {
   update(tab: Tab): void {
     const { model } = this.#desk;
     const tree = tab.rows === "tree";
+    this.root.hidden = !tab.rows && !tab.tools?.length;
     this.#filter.hidden = this.#steps.hidden = !tab.rows;
     this.#changes.hidden = !tab.rows || tab.id === "memory" || !model.hasChanges;
     this.#fold.hidden = !tree;

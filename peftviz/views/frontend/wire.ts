@@ -34,6 +34,7 @@ export interface Summary {
   parameters: Pair<number>;
   trainable: Pair<number>;
   bytes: Pair<number>;
+  handle: Pair<string>;
   adapters: Pair<string[]>;
   adapter_facts: Pair<AdapterFacts[]>;
   enabled: Pair<boolean>;
