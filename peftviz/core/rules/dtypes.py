@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.finding import Finding
-from peftviz.core.rules.columns import distinct
 from peftviz.core.rules.facts import Facts
 from peftviz.core.rules.rule import Rule
 from peftviz.core.tables import IntArray, Role, TensorFlag
@@ -41,8 +40,15 @@ def _within_layers(
     rule: Rule, facts: Facts, name: str, rows: IntArray, dtype: IntArray, dtypes: list[str]
 ) -> Iterator[Finding]:
     """Layers in which the weights of one adapter have several dtypes."""
+    own = dtype[rows]
+    if len(rows) == 0 or (own == own[0]).all():
+        return
     holder = _holder_of(facts)[facts.snapshot.tensors.owner[rows]]
-    mixed = [at for at, members in distinct(holder) if at >= 0 and len(set(dtype[rows[members]].tolist())) > 1]
+    holders, member = np.unique(holder, return_inverse=True)
+    least, most = np.full(len(holders), len(dtypes)), np.full(len(holders), -1)
+    np.minimum.at(least, member, own)
+    np.maximum.at(most, member, own)
+    mixed = holders[(least < most) & (holders >= 0)].tolist()
     if not mixed:
         return
     inside = rows[np.isin(holder, mixed)]

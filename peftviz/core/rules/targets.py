@@ -114,17 +114,18 @@ def _missing(paths: _Paths, facts: Facts, adapter: Adapter) -> Iterator[tuple[st
         missing = [entry for entry in entries if entry not in skipped and not paths.has(entry, parameter=of_parameters)]
         if missing:
             yield field, entries, missing
+    patterns = [(field, sorted(map(str, config[field]))) for field in PATTERNS if isinstance(config.get(field), dict)]
+    wanted = config.get("layers_to_transform")
+    numbers = [wanted] if isinstance(wanted, int) else wanted if isinstance(wanted, list) else []
+    if not numbers and not any(keys for _, keys in patterns):
+        return  # the paths of all layers take their time
     on = [_plain(facts.snapshot.module_path(row)) for row in _adapted(facts, adapter.name).tolist()]
-    for field in PATTERNS:
-        given = config.get(field)
-        keys = sorted(map(str, given)) if isinstance(given, dict) else []
+    for field, keys in patterns:
         # A key may be a regular expression; a snapshot may come from anyone, so none is run.
         plain = [key for key in keys if re.fullmatch(r"[\w.]+", key)]
         missing = [key for key in plain if on and not any(f".{path}".endswith(f".{key}") for path in on)]
         if missing:
             yield field, keys, missing
-    wanted = config.get("layers_to_transform")
-    numbers = [wanted] if isinstance(wanted, int) else wanted if isinstance(wanted, list) else []
     met = {part for path in on for part in path.split(".") if part.isdigit()}
     missing = [str(number) for number in numbers if on and str(number) not in met]
     if missing:
