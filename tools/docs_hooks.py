@@ -23,7 +23,11 @@ NOTEBOOK = re.compile(r"\]\((?:\.\./)+notebooks/([\w.-]+)\.ipynb\)")
 CHINESE = re.compile(r"\]\((?:\.\./)+README\.zh\.md\)")
 NEXT_TO_IT = re.compile(r'href="([\w.-]+)\.ipynb"')
 BODY = re.compile(r"<body[^>]*>")
-BACK = '<nav style="padding: 1em 2em 0; font-family: sans-serif"><a href="../index.html">← peftviz</a></nav>'
+BACK = """
+<nav style="padding: 1em 2em 0; font-family: sans-serif">
+  <a style="color: var(--jp-content-link-color)" href="../index.html">← peftviz</a>
+</nav>
+"""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:

@@ -11,13 +11,20 @@ from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
-# The stock page fetches scripts from a content delivery network; the tutorials need none of them.
+# The stock page fetches scripts from a content delivery network; the tutorials need none of them. Its theme is light or
+# dark; this one follows the reader.
 _TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+{{ super() }}
+<style>
+@media (prefers-color-scheme: dark) { :root { color-scheme: dark } {% include 'lab/static/theme-dark.css' %} }
+</style>
+{%- endblock -%}
 """
 
 

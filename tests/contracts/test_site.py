@@ -51,6 +51,7 @@ def test_a_tutorial_is_a_page_of_its_own(site: Path) -> None:
     assert "LEFTOVER" in page
     assert FETCHES.findall(page) == []
     assert 'href="../index.html"' in page, "a way back"
+    assert "@media (prefers-color-scheme: dark)" in page
     assert 'href="01_leftover_modules_to_save.zh.html"' in page
 
 
