@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import unicodedata
+from collections.abc import Iterator
 
 MAX_NAME = 160
 """Characters of a name that are shown; a longer one is cut in the middle."""
@@ -14,6 +15,9 @@ _BLANK = frozenset(
     map(chr, (0xA0, 0x115F, 0x1160, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x2800, 0x3000, 0x3164, 0xFFA0))
 )
 """Characters that look like a space, or like nothing, and are no control characters."""
+_MARKS = frozenset({"Mn", "Me"})
+_MAX_MARKS = 4
+"""Marks upon one letter that are shown; no script writes more, and piled up they cover the lines around them."""
 _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 
 
@@ -21,8 +25,8 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 def visible(text: str, limit: int = MAX_NAME) -> str:
     """A name on one line with nothing hidden in it.
 
-    Control characters, ANSI escapes, marks that turn the writing direction, zero-width characters and lone surrogates
-    are written as escapes; a long name is cut in the middle.
+    Control characters, ANSI escapes, marks that turn the writing direction, zero-width characters, lone surrogates and
+    marks piled upon one letter are written as escapes; a long name is cut in the middle.
 
     Args:
         text: Any string.
@@ -33,7 +37,7 @@ def visible(text: str, limit: int = MAX_NAME) -> str:
         return text
     huge = len(text) > 2 * limit  # then there is no need to look at all of it
     seen = text[:limit] + text[-limit:] if huge else text
-    shown = "".join(map(_visible_character, seen))
+    shown = "".join(_visible_characters(seen))
     if len(shown) <= limit and not huge:
         return shown
     head = limit // 2
@@ -51,6 +55,14 @@ def dot_html(text: str, limit: int = 60) -> str:
     return html.escape(visible(text, limit), quote=True).replace("&#x27;", "&#39;")
 
 
+def _visible_characters(text: str) -> Iterator[str]:
+    marks = 0
+    for character in text:
+        shown = _visible_character(character)
+        marks = marks + 1 if shown == character and unicodedata.category(character) in _MARKS else 0
+        yield shown if marks <= _MAX_MARKS else _escaped(character)
+
+
 def _visible_character(character: str) -> str:
     named = _NAMED.get(character)
     if named:
@@ -58,6 +70,11 @@ def _visible_character(character: str) -> str:
     code = ord(character)
     if unicodedata.category(character) not in _HIDDEN_CATEGORIES and character not in _BLANK and not _is_selector(code):
         return character
+    return _escaped(character)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

@@ -14,7 +14,10 @@ from peftviz.views.table import Status, ViewTable
 
 MAX_LINES = 120
 _TIED = "\u00a0"
-_GIVE_WAY = (("Dtype", 0), ("Class", 10), ("Module", 44), ("Class", 0), ("Module", 28), ("Shape", 0), ("Trainable", 0))
+_GIVE_WAY = (
+    ("Dtype", 0), ("Class", 10), ("Module", 44), ("Class", 0), ("Module", 28), ("Shape", 0), ("Trainable", 0),
+    ("Module", 12),
+)  # fmt: skip
 """Which columns become narrower when there is no room, to what width, in this order; 0 drops a column."""
 
 

@@ -10,13 +10,13 @@ from tests.core.stand_in import Model, Node, Slot, Tensor
 from tests.views.story import LINEAR, adapted, half_deleted, linear, plain
 
 NAMES: dict[str, str] = {
-    "script": "<script>document.title='owned'</script>",
-    "event handler": "<img src=x onerror=document.title='owned'>",
-    "svg": "<svg/onload=document.title='owned'>",
-    "end of script": "</script><script>document.title='owned'</script>",
+    "script": "<script>document['title']='owned'</script>",
+    "event handler": "<img src=x onerror=document['title']='owned'>",
+    "svg": "<svg/onload=document['title']='owned'>",
+    "end of script": "</script><script>document['title']='owned'</script>",
     "comment": "--><!-- <![CDATA[ ]]> -->",
-    "attribute": "\" onmouseover=\"document.title='owned'\" x='",
-    "link": "javascript:document.title='owned'",
+    "attribute": "\" onmouseover=\"document['title']='owned'\" x='",
+    "link": "javascript:document['title']='owned'",
     "css": "x;background:url(https://example.invalid/a.png);} * { display: none } /*",
     "markdown": "](https://example.invalid) ![x](https://example.invalid/a.png) **b** `code` ~~~ # h",
     "fence": "```\n# heading\n- [ ] task",

@@ -45,6 +45,8 @@ def test_different_short_names_look_different(one: str, other: str) -> None:
         ("non\u00a0breaking\u3164", "non\\xa0breaking\\u3164"),
         ("back\\slash", "back\\\\slash"),
         ("tag\U000e0041", "tag\\U000e0041"),
+        ("Z" + "\u0335" * 6, "Z" + "\u0335" * 4 + "\\u0335\\u0335"),
+        ("שָׁלוֹם नमस्ते", "שָׁלוֹם नमस्ते"),
         ("naïve 模型 ∞", "naïve 模型 ∞"),
         ("", ""),
     ],

@@ -5,6 +5,8 @@ const COUNTS = ["", "K", "M", "B", "T"];
 const MAX_NAME = 160;
 const HIDDEN =
   /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\\\u00a0\u115f\u1160\u2000-\u200a\u202f\u205f\u2800\u3000\u3164\uffa0\ufe00-\ufe0f\u034f\u17b4\u17b5\u180b\u180c\u{e0100}-\u{e01ef}]/gu;
+const MAX_MARKS = 4;
+const PILED = /[\p{Mn}\p{Me}]{5,}/gu;
 const NAMED: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\" };
 
 export const ARROW = "→";
@@ -36,7 +38,7 @@ export function formatPair(before: string, after: string): string {
 /** A name on one line with nothing hidden in it: marks that turn the writing direction and the like as escapes. */
 export function visible(text: string, limit = MAX_NAME): string {
   const characters = text.length > 2 * limit ? text.slice(0, limit) + text.slice(-limit) : text;
-  const shown = characters.replace(HIDDEN, escaped);
+  const shown = characters.replace(HIDDEN, escaped).replace(PILED, (pile) => [...pile].map((mark, at) => (at < MAX_MARKS ? mark : escaped(mark))).join(""));
   if (shown.length <= limit && characters === text) return shown;
   const head = Math.floor(limit / 2);
   return `${shown.slice(0, head)}…${shown.slice(shown.length - (limit - 1 - head))}`;
