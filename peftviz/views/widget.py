@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from peftviz.core.snapshot import Snapshot
@@ -11,6 +12,7 @@ from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
 from peftviz.views.assets import BUNDLE, style_sheet
 from peftviz.views.exports import Exports
+from peftviz.views.html import to_html
 from peftviz.views.language import catalogs, tell
 from peftviz.views.mime import WIDGET
 from peftviz.views.plans import Actions, Plans
@@ -278,6 +280,14 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         return step_entry(timeline[index - 1])
 
     # How it shows -----------------------------------------------------------------------------------------------------
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """One self-contained page of what is shown, as of any object; also written to `path` when one is given.
+
+        Raises:
+            PeftvizError: The file cannot be written.
+        """
+        return to_html(self._timeline if self._subject is None else self._subject, path)
 
     def _repr_mimebundle_(  # type: ignore[override]  # anywidget's takes any keyword and returns what IPython accepts
         self, include: Container[str] | None = None, exclude: Container[str] | None = None, **_: Any

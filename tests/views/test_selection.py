@@ -10,6 +10,7 @@ import peftviz
 from peftviz.core.diff import diff
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import LookupFailure, PeftvizError
+from peftviz.views.html import to_html
 from peftviz.views.selection import row_at
 from peftviz.views.steps import state_table, step_entries, step_entry
 from peftviz.views.table import view_table
@@ -163,3 +164,8 @@ def test_a_saved_session_is_shown_as_it_was(timeline: Timeline, tmp_path: Path) 
     with pytest.raises(PeftvizError) as caught:
         peftviz.load(path)
     assert "peftviz.Timeline.load(path)" in caught.value.hint
+
+
+def test_what_is_shown_becomes_a_page(timeline: Timeline, tmp_path: Path) -> None:
+    page = Inspector(timeline).to_html(tmp_path / "page.html")
+    assert page == to_html(timeline) == (tmp_path / "page.html").read_text(encoding="utf-8")
