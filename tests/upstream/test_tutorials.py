@@ -6,6 +6,7 @@ names. The newest PEFT is that of the environment: there nbval compares every ou
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -55,6 +56,9 @@ def test_the_oldest_is_the_one_that_an_installation_allows() -> None:
 def test_it_runs_on_an_older_peft(name: str, peft: str, tmp_path: Path) -> None:
     if peft != needed(name):
         pytest.skip(f"{name} needs PEFT {needed(name)}, as its first cell says")
+    for package in re.findall(r"^pip install --no-deps ([\w-]+)==", first_cell(name), re.MULTILINE):
+        if importlib.util.find_spec(package.replace("-", "_")) is None:
+            pytest.skip(f"{name} needs {package}, as its first cell says")
     release = ROOT / ".upstream" / f"peft-{RELEASES[peft]}"
     if not release.is_dir():
         pytest.skip(f"{release.name} is not there: run tools/install_upstream.py")
