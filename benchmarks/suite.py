@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +182,7 @@ class Suite:
             },
             self.deletions,
         )
+        captures = self._captures_around_deletion(model)
         walked = interleaved({"walk": walk(model)}, self.rounds)["walk"]
         own = (
             "PEFT's own deletion"
@@ -188,23 +190,39 @@ class Suite:
             + ": nothing planned or verified"
         )
         self._add("deletion of one of two adapters: plan, apply, verify", found["ours"], budget=4, walk=walked)
+        self._add("of it, the snapshots before and after, whose walks it reads", captures, walk=walked)
         self._add(own, found["theirs"], walk=walked)
         self._figure("deletion against PEFT's own", found["ours"] / found["theirs"], "×", 1)
+        self._figure("the same without the two snapshots", (found["ours"] - captures) / found["theirs"], "×")
+
+    def _captures_around_deletion(self, model: Any) -> float:
+        """Seconds of two captures, one that registers what a second adapter brought and one without it."""
+        slow = self.size.layer_by_layer
+        seconds = []
+        for _ in range(self.deletions):
+            models.add_second(model, layer_by_layer=slow)
+            gc.collect()
+            before = timed(lambda: peftviz.capture(model))
+            models.delete_with_peft(model, layer_by_layer=slow)
+            gc.collect()
+            seconds.append(before + timed(lambda: peftviz.capture(model)))
+        return statistics.median(seconds)
 
     def _watch(self, model: Any) -> None:
-        def watched() -> None:
-            models.add_second(model, layer_by_layer=False)
-
-        plain = alternating(
-            lambda: None, {"add": watched, "delete": lambda: model.delete_adapter(models.SECOND)}, self.deletions
+        plain: list[float] = []
+        seen: list[float] = []
+        for _ in range(self.deletions):
+            for seconds in (plain, seen):
+                with peftviz.watch(model) if seconds is seen else nullcontext():
+                    gc.collect()
+                    seconds.append(timed(lambda: models.add_second(model, layer_by_layer=False)))
+                    model.delete_adapter(models.SECOND)
+        overhead = statistics.median(
+            100 * (watched - alone) / alone for alone, watched in zip(plain, seen, strict=True)
         )
-        with peftviz.watch(model):
-            seen = alternating(
-                lambda: None, {"add": watched, "delete": lambda: model.delete_adapter(models.SECOND)}, self.deletions
-            )
-        overhead = 100 * (seen["add"] - plain["add"]) / plain["add"]
-        note = f"plain {plain['add']:.2f} s"
-        self.figures.append(Figure(self.size.name, "watch on add_adapter", overhead, "%", 5, seen["add"], note))
+        note = f"plain {statistics.median(plain):.2f} s"
+        watched = statistics.median(seen)
+        self.figures.append(Figure(self.size.name, "watch on add_adapter", overhead, "%", 5, watched, note))
 
     def _torchinfo(self, model: nn.Module) -> None:
         seconds = within(self.cut_off, lambda: torchinfo.summary(model, depth=100, verbose=0))

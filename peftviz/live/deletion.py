@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from peftviz.core.display import Displayed
 from peftviz.errors import AdapterError, near_matches
 from peftviz.live import merging
 from peftviz.live.baseline import flags_of_baseline
-from peftviz.live.capture import capture, check_model, paused_garbage_collection, record, snapshot_of
+from peftviz.live.capture import check_model, paused_garbage_collection, record, snapshot_of
 from peftviz.live.journal import Journal
 from peftviz.live.peft_facts import experts_of
 from peftviz.live.prepare import Prepared, prepare
@@ -149,26 +149,37 @@ def delete_adapter(
         prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged, recorded=recorded)
         before = snapshot_of(recorded, label=f"before deleting {adapter!r}")
         del recorded
-        freed, plan, left = carry_out(prepared)
+        done = carry_out(prepared, label=f"after deleting {adapter!r}")
         del prepared
-    measured = freed.measure()
     return DeletionReport(
         adapter=adapter,
-        plan=plan,
-        model=left,
-        freed=measured,
-        warnings=plan.warnings,
+        plan=done.plan,
+        model=done.model,
+        freed=done.watched.measure(),
+        warnings=done.plan.warnings,
         before=before,
-        after=capture(left, label=f"after deleting {adapter!r}"),
+        after=done.after,
         baseline=baseline,
     )
 
 
-def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Module]:
+class Done(NamedTuple):
+    """What carrying out a plan left: weak references to what was removed, the plan, the model, a snapshot of it."""
+
+    watched: Watched
+    plan: DeletionPlan
+    model: torch.nn.Module
+    after: Snapshot
+
+
+def carry_out(prepared: Prepared, *, label: str) -> Done:
     """Applies what was prepared and verifies it; rolls back on any exception.
 
-    Returns:
-        Weak references to what was removed, the plan, and the model to go on with.
+    The model is walked once afterwards, for the verification and for the snapshot alike.
+
+    Args:
+        prepared: The plan and what it needs.
+        label: Label of the snapshot afterwards.
     """
     journal = Journal()
     plan, noted = prepared.plan, note_before(prepared)
@@ -182,13 +193,16 @@ def carry_out(prepared: Prepared) -> tuple[Watched, DeletionPlan, torch.nn.Modul
         watched = Watched(prepared)
         apply(prepared, journal)
         _merge_again(prepared, merged, noted.merged, journal)
-        verify(prepared, noted)
+        left = prepared.model_after
+        assert left is not None
+        recorded = record(left, keep=True)
+        verify(prepared, noted, recorded)
+        after = snapshot_of(recorded, label=label)
     except BaseException:
         journal.rollback()
         raise
     journal.commit()
-    assert prepared.model_after is not None
-    return watched, plan, prepared.model_after
+    return Done(watched, plan, left, after)
 
 
 def apply(prepared: Prepared, journal: Journal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +44,9 @@ from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+
+_stores = itemgetter("_modules", "_parameters", "_buffers")
+_storage, _address = methodcaller("untyped_storage"), attrgetter("_cdata")
 
 _BARE = frozenset({bool, int, float, str, type(None)})
 """What the dictionaries by adapter of a layer mostly hold: no tensors in them."""
@@ -235,23 +239,23 @@ def _doomed(
     for container in survey.containers:
         if names.isdisjoint(container.keys):
             continue
-        slots = vars(container.module)
-        if slots["_parameters"] or slots["_buffers"]:
-            own_tensors = {**slots["_parameters"], **slots["_buffers"]}
+        inner_modules, parameters, buffers = _stores(container.module.__dict__)
+        if parameters or buffers:
+            own_tensors = {**parameters, **buffers}
             seen.update(id(tensor) for key, tensor in own_tensors.items() if key not in names)
         for name in filter(names.__contains__, container.keys):
-            module = slots["_modules"].get(name)
+            module = inner_modules.get(name)
             tensors: dict[str, torch.Tensor | None]
             if module is None:
-                own = slots["_parameters"].get(name, slots["_buffers"].get(name))
+                own = parameters.get(name, buffers.get(name))
                 tensors = {"": own} if isinstance(own, torch.Tensor) else {}
             else:
-                inside = vars(module)
+                inside = module.__dict__
                 if inside.get("_modules", True):
                     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
                 else:  # a leaf is read directly, which is much faster
-                    own, buffers = inside["_parameters"], inside["_buffers"]
-                    tensors = {**own, **buffers} if buffers else own
+                    own, left_out = inside["_parameters"], inside["_buffers"]
+                    tensors = {**own, **left_out} if left_out else own
             for inner, tensor in tensors.items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
@@ -314,7 +318,7 @@ def _size(prepared: Prepared) -> tuple[int, int]:
     storages = {storage_key(tensor): tensor for *_, tensor in prepared.doomed}
     survivors = [parameter for parameter in prepared.survey.parameters if id(parameter) not in ids]
     try:
-        kept = {parameter.untyped_storage()._cdata for parameter in survivors}
+        kept = set(map(_address, map(_storage, survivors)))
     except (NotImplementedError, RuntimeError):
         kept = set(map(storage_key, survivors))
     return len(ids), sum(storage_bytes(tensor) for key, tensor in storages.items() if key not in kept)

@@ -77,9 +77,8 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
         )
     lost = lost_while_merged(survey)
     prepared = _prepare(survey, baseline, lost)
-    watched, plan, left = carry_out(prepared)
+    watched, plan, left, after = carry_out(prepared, label="after repair")
     del prepared, survey
-    after = capture(left, label="after repair")
     config = config_of_baseline(left, baseline.base) if baseline is not None and not after.adapters else {}
     if config:
         write_config(left, config)

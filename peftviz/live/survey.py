@@ -194,9 +194,17 @@ class Survey:
             if all(known is not registry for _, known in self.registries):
                 self.registries.append((row, registry))
 
-    def again(self) -> Survey:
-        """What is left of all that was found, its contents read anew: one walk that looks at nothing else."""
-        reached, parameters = reach(self.model)
+    def again(self, recorded: Walk | None = None) -> Survey:
+        """What is left of all that was found, its contents read anew.
+
+        Args:
+            recorded: A walk of what is left that kept its objects. Where it is no walk of the same root, the least is
+                walked that tells what is left.
+        """
+        if recorded is not None and recorded.model is self.model:
+            reached, parameters = set(map(id, recorded.modules)), recorded.tensors.parameters
+        else:
+            reached, parameters = reach(self.model)
         now = object.__new__(Survey)
         now.model, now.tree, now.parameters = self.model, self.tree, parameters
         now.holders = [holder for holder in self.holders if id(holder.module) in reached]

@@ -14,6 +14,7 @@ Everything here reads. `Edits` only notes what has to be done to which dictionar
 from __future__ import annotations
 
 import functools
+from operator import itemgetter
 from types import CellType
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,9 @@ HOOK_SLOTS = ("_forward_hooks", "_forward_pre_hooks")
 HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
 
 
+_stores = itemgetter("_modules", "_parameters", "_buffers")
+
+
 class Edits:
     """Edits of dictionaries, each key of a dictionary once."""
 
@@ -78,8 +82,8 @@ class Edits:
 
 def container_slots(container: torch.nn.Module, name: str) -> list[MutableMapping[Any, Any]]:
     """The dictionaries of a container that have the name as a key."""
-    slots = vars(container)
-    found = [slots[slot] for slot in ("_modules", "_parameters", "_buffers") if name in slots[slot]]
+    slots = container.__dict__
+    found = [mapping for mapping in _stores(slots) if name in mapping]
     if isinstance(slots.get("_keys"), dict) and name in slots["_keys"]:
         found.append(slots["_keys"])
     if name in slots and name not in SLOTS:
@@ -214,11 +218,10 @@ def _strip_dict(
 ) -> bool:
     if not mapping:
         return False
-    hit = False
-    for name in names:
-        if name in mapping:
+    hit = not names.isdisjoint(mapping)
+    if hit:
+        for name in names.intersection(mapping):
             edits.delete(mapping, name)
-            hit = True
     if mapping.keys() <= known:
         return hit  # keyed by adapter: what stays belongs to the others
     for key, item in mapping.items():

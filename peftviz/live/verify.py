@@ -21,6 +21,8 @@ from peftviz.live.sweep import as_list, find_traces
 if TYPE_CHECKING:
     import torch
 
+    from peftviz.live.walk import Walk
+
 MAX_EXPLAINED = 4
 """Of so many tensors that stay alive the holders are looked up; each look-up reads the whole heap."""
 
@@ -49,13 +51,18 @@ def _merged(survey: Survey) -> dict[int, list[str]]:
     }
 
 
-def verify(prepared: Prepared, before: Before) -> None:
+def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> None:
     """Compares the model with the plan.
+
+    Args:
+        prepared: The plan and the objects it was made from.
+        before: What must not change.
+        recorded: A walk of what is left that kept its objects, where there is one.
 
     Raises:
         VerificationError: Something is not as promised.
     """
-    survey = prepared.survey.again()
+    survey = prepared.survey.again(recorded)
     plan = prepared.plan
     paths = survey.tree.paths
     wrong = find_traces(survey, frozenset(plan.names), set(prepared.survey.names) | set(plan.names))
