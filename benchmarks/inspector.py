@@ -43,10 +43,15 @@ peftviz.capture(torch.nn.Linear(2, 2))  # the first widget of a page loads the f
 """
 SHOW = "changes = peftviz.diff(before, after)\nchanges"
 SIZES = """
+import time
 from peftviz.views.subjects import document
 from peftviz.views.wire import encode
-table = document(changes).table
-print(len(table), len(encode(table)))
+again = peftviz.diff(before, after)
+start = time.process_time()
+bundle = again._repr_mimebundle_()
+spent = time.process_time() - start
+table = document(again).table
+print(len(table), len(encode(table)), len(bundle), spent)
 """
 
 
@@ -107,10 +112,14 @@ def measure(notebook: Notebook, size: str) -> list[Figure]:
           );
         }"""
     )
-    count, wire = map(int, notebook.run(SIZES).split())
+    count, wire, kinds, spent = notebook.run(SIZES).split()
+    assert int(kinds) == 3, "text, HTML and widget"
     figures = [
-        Figure(size, "cell run to first paint", first["seconds"], "s", FIRST_PAINT.get(size), note=f"{count:,} rows"),
-        Figure(size, "on the wire", wire / 1e6, "MB"),
+        Figure(
+            size, "cell run to first paint", first["seconds"], "s", FIRST_PAINT.get(size), note=f"{int(count):,} rows"
+        ),
+        Figure(size, "the kernel's part of it: text, HTML and widget", float(spent), "s", note="processor time"),
+        Figure(size, "on the wire", int(wire) / 1e6, "MB"),
     ]
     for part in (reader.filter, reader.parameters, reader.tree, reader.scroll):
         say(f"{size}: {part.__name__}")

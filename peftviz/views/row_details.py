@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.changes import state_changes
+from peftviz.core.rules.columns import distinct
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
 from peftviz.views.field_values import FieldValues, parsed_state
@@ -65,26 +66,27 @@ def row_details(tree: Tree, before: Side, after: Side, status: IntArray, marked:
     shown = (status != Status.SAME) & (status != Status.INSIDE)
     for red in marked.rows:
         shown[red] = True
-    rows: list[int] = []
-    codes: list[int] = []
+    code = np.full(len(status), -1, np.int64)
     payloads: dict[str, int] = {}
     cut = 0
-    for row, text in _payloads(tree, before, after, shown):
+    for rows, text in _payloads(tree, before, after, shown):
         if text not in payloads and len(payloads) >= MAX_PAYLOADS:
-            cut += 1
+            cut += len(rows)
             continue
-        rows.append(row)
-        codes.append(payloads.setdefault(text, len(payloads)))
-    order = sorted(range(len(rows)), key=rows.__getitem__)
+        code[rows] = payloads.setdefault(text, len(payloads))
+    told = np.flatnonzero(code >= 0)
     return {
-        "rows": [rows[place] for place in order],
-        "payload": [codes[place] for place in order],
+        "rows": told.tolist(),
+        "payload": code[told].tolist(),
         "payloads": [json.loads(text) for text in payloads],
         "cut": cut,
     }
 
 
-def _payloads(tree: Tree, before: Side, after: Side, shown: npt.NDArray[np.bool_]) -> Iterator[tuple[int, str]]:
+def _payloads(
+    tree: Tree, before: Side, after: Side, shown: npt.NDArray[np.bool_]
+) -> Iterator[tuple[IntArray | list[int], str]]:
+    """Rows that have the same to tell, and what it is, as JSON."""
     gone = tree.after_row < 0
     for side, rows, only in ((after, tree.after_row, ~gone), (before, tree.before_row, gone)):
         snapshot = side.snapshot
@@ -92,19 +94,17 @@ def _payloads(tree: Tree, before: Side, after: Side, shown: npt.NDArray[np.bool_
         own = rows[modules]
         known = (snapshot.modules.state[own] != 0) | (snapshot.modules.hooks[own] != 0)
         wanted = known & (shown[modules] | (snapshot.modules.role[own] == Role.WRAPPER))
-        made: dict[tuple[int, int], str] = {}
-        for row, module in zip(modules[wanted].tolist(), own[wanted].tolist(), strict=True):
-            codes = int(snapshot.modules.state[module]), int(snapshot.modules.hooks[module])
-            if codes not in made:
-                made[codes] = json.dumps(_module_payload(snapshot, *codes), sort_keys=True)
-            yield row, made[codes]
-        tensors = np.flatnonzero(~tree.module & only & (rows >= 0))
+        modules, own = modules[wanted], own[wanted]
+        for state, hooks, places in distinct(snapshot.modules.state[own], snapshot.modules.hooks[own]):
+            yield modules[places], json.dumps(_module_payload(snapshot, state, hooks), sort_keys=True)
         groups = _sharers(snapshot)
-        for row, tensor in zip(tensors.tolist(), rows[tensors].tolist(), strict=True) if groups else ():
-            members = groups.get(int(snapshot.tensors.storage[tensor]))
-            if members:
-                others = [side.tensor_path(other) for other in members if other != tensor]
-                yield row, json.dumps({"shared_with": others[:MAX_SHARERS], "sharers": len(others)})
+        tensors = np.flatnonzero(~tree.module & only & (rows >= 0))
+        tensors = tensors[np.isin(snapshot.tensors.storage[rows[tensors]], list(groups))]
+        for row, tensor in zip(tensors.tolist(), rows[tensors].tolist(), strict=True):
+            others = [
+                side.tensor_path(other) for other in groups[int(snapshot.tensors.storage[tensor])] if other != tensor
+            ]
+            yield [row], json.dumps({"shared_with": others[:MAX_SHARERS], "sharers": len(others)})
 
 
 def _module_payload(snapshot: Snapshot, state: int, hooks: int) -> dict[str, Any]:
