@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +53,20 @@ class Activity:
         return tuple(name for name in self.after if name not in self.before)
 
 
-def read_activity(survey: Survey, names: Collection[str]) -> Activity:
-    """Chooses the next active adapters: the remaining active ones, else the first left in config order."""
+def read_activity(survey: Survey, names: Collection[str], *, majority: bool = False) -> Activity:
+    """Chooses the next active adapters: the remaining active ones, else the first left in config order.
+
+    Args:
+        survey: What is there.
+        names: Adapters that go.
+        majority: Where no handle says what is active, and layers disagree, go by most of them instead of by all: they
+            are to be brought in line.
+    """
     registered = survey.living
     followers = survey.followers
     reported: list[list[str]] = []
     local: dict[str, None] = {}
+    votes: Counter[tuple[str, ...]] = Counter()
     disabled: list[bool] = []
     for holder in survey.holders:
         module, cls = holder.module, type(holder.module)
@@ -66,6 +75,7 @@ def read_activity(survey: Survey, names: Collection[str]) -> Activity:
                 reported.insert(0, as_list(vars(module)[ACTIVE_OF_HANDLE]))
         elif is_tuner_layer(cls) and id(module) not in followers:
             local.update(dict.fromkeys(active_of(module)))
+            votes[tuple(active_of(module))] += 1
             disabled.append(bool(vars(module).get(DISABLED_OF_LAYER, False)))
     if not disabled:
         wrappers = [holder.module for holder in survey.holders if is_auxiliary_wrapper(type(holder.module))]
@@ -75,6 +85,8 @@ def read_activity(survey: Survey, names: Collection[str]) -> Activity:
     known = set(registered).union(names)
     agreeing = [noted for noted in reported if set(noted) == set(local)]  # some tuners of older PEFT forget to note it
     stated = (agreeing or reported or [[]])[0]
+    if majority and votes:  # as the audit judges it
+        local = dict.fromkeys(min(votes, key=lambda active: (-votes[active], active)))
     before = [name for name in stated if name in known] or [name for name in local if name in known]
     after = [name for name in before if name not in names]
     if not after and len(before) > 0:

@@ -113,7 +113,7 @@ def prepare(
     configs = survey.configs
     remaining = [name for name in survey.living if name not in wanted]
     is_last = not remaining
-    activity = read_activity(survey, wanted)
+    activity = read_activity(survey, wanted, majority=mend)
     edits = Edits()
     actions: list[Noted] = []
     again = functools.partial(

@@ -24,6 +24,7 @@ FILES = (
     "test_deletion_oracle.py",
     "test_deletion_rollback.py",
     "test_repair.py",
+    "test_repair_findings.py",
     "test_switching.py",
     "test_unload.py",
 )
