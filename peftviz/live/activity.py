@@ -86,7 +86,8 @@ def read_activity(survey: Survey, names: Collection[str], *, majority: bool = Fa
     agreeing = [noted for noted in reported if set(noted) == set(local)]  # some tuners of older PEFT forget to note it
     stated = (agreeing or reported or [[]])[0]
     if majority and votes:  # as the audit judges it
-        local = dict.fromkeys(min(votes, key=lambda active: (-votes[active], active)))
+        most = min(votes.items(), key=lambda vote: (-vote[1], vote[0]))
+        local = dict.fromkeys(most[0])
     before = [name for name in stated if name in known] or [name for name in local if name in known]
     after = [name for name in before if name not in names]
     if not after and len(before) > 0:
