@@ -60,6 +60,33 @@ def test_viewing_a_saved_diff_loads_neither_torch_nor_peft(saved: tuple[str, str
     assert loaded_by(VIEW_A_SAVED_DIFF, *saved) & HEAVY == set()
 
 
+REOPEN_A_SESSION = """
+import sys
+import peftviz
+
+timeline = peftviz.Timeline.load(sys.argv[1])
+widget = peftviz.Inspector(timeline)
+assert widget._table
+assert widget._steps[1]["counts"]["wrapped"]
+widget.compare(1, 0)
+widget.select("lm_head")
+assert list(widget.selection.to_frame()["path"]) == ["lm_head"]
+assert "q_proj" in widget.to_html()
+"""
+
+
+def test_a_saved_session_opens_in_the_widget_without_torch(
+    tmp_path: Path, tiny_llama: Callable[..., Any], lora: Callable[..., Any]
+) -> None:
+    from peft import get_peft_model
+
+    model = tiny_llama()
+    with peftviz.watch(model, display=False) as session:
+        get_peft_model(model, lora())
+    path = session.timeline.save(tmp_path / "session.peftviz")
+    assert loaded_by(REOPEN_A_SESSION, str(path)) & HEAVY == set()
+
+
 def test_looking_at_a_saved_diff_without_showing_it_loads_no_notebook_library(saved: tuple[str, str]) -> None:
     program = "import sys, peftviz\nassert list(peftviz.diff(*map(peftviz.load, sys.argv[1:])))"
     assert loaded_by(program, *saved) & (HEAVY | FOR_NOTEBOOKS) == set()

@@ -32,7 +32,14 @@ export class TreeModel extends Tree {
   /** Rows that the reader asked for though they did not change. */
   readonly #asked: Uint8Array;
   /** Rows that were merged into a chain below them, in the rows on show. */
-  #merged: Uint8Array;
+  readonly #merged: Uint8Array;
+  /** What `#walk` notes of each row for its children: their levels, and the topmost merged row above. */
+  readonly #level: Uint16Array;
+  readonly #oldLevel: Uint16Array;
+  readonly #head: Int32Array;
+  /** Rows that the filters and folding leave out, and the only child of each that they leave, -1 for none and -2 for several. */
+  readonly #hidden: Uint8Array;
+  readonly #only: Int32Array;
   #matches: Uint8Array | null = null;
   filter = "";
   onlyChanges: boolean;
@@ -48,6 +55,11 @@ export class TreeModel extends Tree {
     this.#open = new Uint8Array(count);
     this.#asked = new Uint8Array(count);
     this.#merged = new Uint8Array(count);
+    this.#level = new Uint16Array(count);
+    this.#oldLevel = new Uint16Array(count);
+    this.#head = new Int32Array(count);
+    this.#hidden = new Uint8Array(count);
+    this.#only = new Int32Array(count);
     this.#concerned = new Uint8Array(count);
     for (const finding of table.findings) for (const row of finding.rows) this.#concerned[row] = 1;
     this.onlyChanges = this.hasChanges && !table.summary.single;
@@ -66,12 +78,12 @@ export class TreeModel extends Tree {
 
   setOpen(row: number, open: boolean): void {
     this.#open[row] = open ? 1 : 0;
-    this.#update();
+    this.shown = this.#walk();
   }
 
   openAll(row: number): void {
     this.#open.fill(1, row, this.end[row]);
-    this.#update();
+    this.shown = this.#walk();
   }
 
   /** Shows the unchanged siblings that a place stands for. */
@@ -174,7 +186,27 @@ export class TreeModel extends Tree {
   }
 
   #update(): void {
-    this.shown = this.#walk(this.#kept());
+    this.#leaveOut(this.#kept());
+    this.shown = this.#walk();
+  }
+
+  #leaveOut(keep: Uint8Array | null): void {
+    const { parent, follower, folding, rows: total } = this;
+    const hidden = this.#hidden.fill(0);
+    if (keep) {
+      const free = new Uint8Array(total); // below what is shown without having changed, all is
+      for (let row = 1; row < total; row++) {
+        free[row] = free[parent[row]] || keep[row] > PASSES ? 1 : 0;
+        hidden[row] = keep[row] || free[row] ? 0 : 1;
+      }
+      hidden[0] = keep[0] ? 0 : 1;
+    }
+    const only = this.#only.fill(-1);
+    for (let row = 1; row < total; row++) {
+      if (hidden[row] || (folding && follower[row])) continue;
+      const above = parent[row];
+      only[above] = only[above] === -1 ? row : -2;
+    }
   }
 
   /** Rows that pass the filters, and why; null when no filter is on. */
@@ -215,30 +247,13 @@ export class TreeModel extends Tree {
     }
   }
 
-  #walk(keep: Uint8Array | null): Shown {
+  #walk(): Shown {
     const { status, kind } = this.table.columns;
     const { parent, end, follower, folding, rows: total } = this;
     const searching = this.#matches !== null;
-    const hidden = new Uint8Array(total);
-    if (keep) {
-      const free = new Uint8Array(total); // below what is shown without having changed, all is
-      for (let row = 1; row < total; row++) {
-        free[row] = free[parent[row]] || keep[row] > PASSES ? 1 : 0;
-        hidden[row] = keep[row] || free[row] ? 0 : 1;
-      }
-      hidden[0] = keep[0] ? 0 : 1;
-    }
-    const only = new Int32Array(total).fill(-1); // the only child that may show; -2 when there are several
-    for (let row = 1; row < total; row++) {
-      if (hidden[row] || (folding && follower[row])) continue;
-      const above = parent[row];
-      only[above] = only[above] === -1 ? row : -2;
-    }
-    const out = new Rows(total);
-    const merged = (this.#merged = new Uint8Array(total));
-    const level = new Uint16Array(total); // level of a row's children
-    const oldLevel = new Uint16Array(total);
-    const head = new Int32Array(total).fill(-1); // topmost merged row above, for the children
+    // A row is asked for what its parent noted in the same walk, so that nothing has to be cleared before.
+    const [hidden, only, merged, level, oldLevel, head] = [this.#hidden, this.#only, this.#merged, this.#level, this.#oldLevel, this.#head];
+    const out = new Rows();
     for (let row = 0; row < total; ) {
       const above = parent[row];
       const own = above >= 0 ? level[above] : 1;
@@ -273,6 +288,8 @@ export class TreeModel extends Tree {
         continue;
       }
       out.add(row, first, own, old, 0);
+      merged[row] = 0;
+      head[row] = -1;
       level[row] = own + 1;
       oldLevel[row] = old + (this.on("before", row) ? 1 : 0);
       row = this.#open[row] || (searching && child !== -1) ? row + 1 : end[row];
@@ -314,24 +331,17 @@ export class TreeModel extends Tree {
   }
 }
 
-/** Rows on show while they are collected. */
+/** Rows on show while they are collected: arrays that grow. */
 class Rows implements Shown {
-  rows: Int32Array;
-  heads: Int32Array;
-  levels: Uint16Array;
-  oldLevels: Uint16Array;
-  gaps: Uint32Array;
+  rows = new Int32Array(1024);
+  heads = new Int32Array(1024);
+  levels = new Uint16Array(1024);
+  oldLevels = new Uint16Array(1024);
+  gaps = new Uint32Array(1024);
   count = 0;
 
-  constructor(most: number) {
-    this.rows = new Int32Array(most);
-    this.heads = new Int32Array(most);
-    this.levels = new Uint16Array(most);
-    this.oldLevels = new Uint16Array(most);
-    this.gaps = new Uint32Array(most);
-  }
-
   add(row: number, head: number, level: number, oldLevel: number, gap: number): void {
+    if (this.count === this.rows.length) this.#resize(2 * this.count);
     const place = this.count++;
     this.rows[place] = row;
     this.heads[place] = head;
@@ -342,10 +352,20 @@ class Rows implements Shown {
 
   /** As long as there are rows. */
   cut(): Shown {
-    const { count } = this;
-    return {
-      rows: this.rows.slice(0, count), heads: this.heads.slice(0, count), levels: this.levels.slice(0, count),
-      oldLevels: this.oldLevels.slice(0, count), gaps: this.gaps.slice(0, count), count,
+    this.#resize(this.count);
+    return this;
+  }
+
+  #resize(length: number): void {
+    const sized = <Column extends Int32Array | Uint16Array | Uint32Array>(old: Column): Column => {
+      const made = new (old.constructor as new (length: number) => Column)(length);
+      made.set(old.subarray(0, Math.min(length, this.count)));
+      return made;
     };
+    this.rows = sized(this.rows);
+    this.heads = sized(this.heads);
+    this.levels = sized(this.levels);
+    this.oldLevels = sized(this.oldLevels);
+    this.gaps = sized(this.gaps);
   }
 }
