@@ -15,6 +15,8 @@ HEADS = {
     "disable_adapters": "Disable the adapters of this {handle} model",
     "merge_adapter": "Merge {names} into the base weights of this {handle} model",
     "unmerge_adapter": "Take {names} out of the base weights of this {handle} model",
+    "unload": "Take {names} off this {handle} model; the plain base model is left",
+    "merge_and_unload": "Merge what is active into the base, then take {names} off this {handle} model",
 }
 """First line of the plan, by operation."""
 
@@ -24,7 +26,8 @@ class OperationPlan(Displayed):
     """What a session will do to the adapters of its model; looking at it changes nothing.
 
     Attributes:
-        operation: `"set_adapter"`, `"enable_adapters"`, `"disable_adapters"`, `"merge_adapter"` or `"unmerge_adapter"`.
+        operation: `"set_adapter"`, `"enable_adapters"`, `"disable_adapters"`, `"merge_adapter"`, `"unmerge_adapter"`,
+            `"unload"` or `"merge_and_unload"`.
         adapters: The adapters it is about.
         handle: Kind of model: `"PeftModel"`, `"PeftMixedModel"`, `"tuner"`, `"transformers"` or `"injected"`.
         actions: Every change, in order; empty when the model is in that state already.

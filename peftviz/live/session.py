@@ -190,11 +190,11 @@ class Session(views.Displayed):
         return repair(model, baseline=self.baseline)
 
     def plan_operation(self, operation: str, adapters: str | Sequence[str] | None = None) -> OperationPlan:
-        """What one of the next five methods would do; touches nothing.
+        """What one of the next six methods would do; touches nothing.
 
         Args:
             operation: Name of the method: `"set_adapter"`, `"enable_adapters"`, `"disable_adapters"`,
-                `"merge_adapter"` or `"unmerge_adapter"`.
+                `"merge_adapter"`, `"unmerge_adapter"` or `"unload"`; `"merge_and_unload"` for `unload(merge=True)`.
             adapters: The adapters it would be given.
 
         Raises:
@@ -202,6 +202,10 @@ class Session(views.Displayed):
             AdapterError: No such operation or adapter, or the state of the model forbids it.
         """
         model = self._open().model
+        if operation in ("unload", "merge_and_unload"):
+            from peftviz.live.unload import plan_unload
+
+            return plan_unload(model, merge=operation == "merge_and_unload", baseline=self.baseline)
         from peftviz.live.switching import plan_operation
 
         return plan_operation(model, operation, adapters)
@@ -397,4 +401,6 @@ def _actions(me: weakref.ref[Session]) -> Mapping[str, Callable[..., Any]]:
         "disable_adapters": lambda _: session().disable_adapters(),
         "merge_adapter": lambda adapters: session().merge_adapter(adapters),
         "unmerge_adapter": lambda _: session().unmerge_adapter(),
+        "unload": lambda _: session().unload(),
+        "merge_and_unload": lambda _: session().unload(merge=True),
     }

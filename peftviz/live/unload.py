@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from peftviz.core.operation_plan import OperationPlan
 from peftviz.core.plan import Action
 from peftviz.errors import AdapterError
 from peftviz.live import merging, ties
@@ -83,12 +84,7 @@ def unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapshot | 
     with paused_garbage_collection():
         recorded = record(model, keep=True)
         survey = Survey(model, recorded)
-        if survey.kind is None:
-            raise AdapterError(
-                f"This {type(model).__name__} has no adapters.",
-                where="argument 'model'",
-                hint="Pass the PeftModel, or the model into which the adapters were injected.",
-            )
+        _check_adapted(survey)
         before = snapshot_of(recorded, label="before unloading")
         del recorded
         merged = read_activity(survey, ()).before if merge else ()
@@ -106,6 +102,40 @@ def unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapshot | 
         merged=merged,
         actions=actions,
     )
+
+
+def plan_unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapshot | None = None) -> OperationPlan:
+    """Says what `unload` would do with the same arguments, and touches nothing.
+
+    Raises:
+        ModelError: `model` is no `torch.nn.Module`.
+        AdapterError: As `unload` does.
+    """
+    check_model(model)
+    survey = Survey(model)
+    _check_adapted(survey)
+    activity = read_activity(survey, ())
+    planned = merging.plan_merging(survey, activity) if merge else merging.Merging()
+    prepared = _prepare(survey, planned, activity.before if merge else (), flags_of_baseline(survey, baseline))
+    merges = [Action("merge", holder.path, ", ".join(map(repr, names))) for holder, names in planned.layers]
+    actions = (*merges, *(action for action in prepared.plan.actions if not (merge and action.kind == "unmerge")))
+    rounding = (_ROUNDING,) if prepared.merged and not merge else ()
+    return OperationPlan(
+        "merge_and_unload" if merge else "unload",
+        tuple(survey.living),
+        survey.kind or "",
+        actions,
+        warnings=(*rounding, *prepared.plan.warnings),
+    )
+
+
+def _check_adapted(survey: Survey) -> None:
+    if survey.kind is None:
+        raise AdapterError(
+            f"This {type(survey.model).__name__} has no adapters.",
+            where="argument 'model'",
+            hint="Pass the PeftModel, or the model into which the adapters were injected.",
+        )
 
 
 def _carry_out(

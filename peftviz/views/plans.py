@@ -13,7 +13,15 @@ from peftviz.views.formatting import plural
 
 Actions = Mapping[str, Callable[..., Any]]
 
-OPERATIONS = ("set_adapter", "enable_adapters", "disable_adapters", "merge_adapter", "unmerge_adapter")
+OPERATIONS = (
+    "set_adapter",
+    "enable_adapters",
+    "disable_adapters",
+    "merge_adapter",
+    "unmerge_adapter",
+    "unload",
+    "merge_and_unload",
+)
 """Actions that take a list of adapters and are planned by the action `plan_operation`."""
 _MAX_NAMES = 1_000
 
@@ -107,8 +115,6 @@ class Plans:
         wanted, steps = request.get("do"), self._steps()
         if wanted == "repair":
             return _Plan(self.action("repair"), steps), self._repair_lines()
-        if wanted == "unload":
-            return _Plan(self.action("unload"), steps), told(self.action("plan_unload")())
         if wanted in OPERATIONS:
             operation, names = str(wanted), _names(request.get("adapters"))
             act = self.action(operation)

@@ -361,3 +361,38 @@ def test_the_widget_gets_what_it_needs(session: Session) -> None:
     actions["merge_adapter"](["b"])
     actions["unmerge_adapter"]([])
     assert len(session.timeline) == 5
+
+
+@pytest.mark.parametrize("build", BUILDS)
+@pytest.mark.parametrize("operation", ["unload", "merge_and_unload"])
+def test_the_plan_of_unload_touches_nothing_and_comes_true(
+    build: Callable[[], torch.nn.Module], operation: str
+) -> None:
+    model = build()
+    merge = operation == "merge_and_unload"
+    with watch(model) as session:
+        before, output = described(model), logits(model)
+        plan = session.plan_operation(operation)
+        assert described(model) == before
+        assert plan.adapters == ("a", "b")
+        assert plan.to_text()
+        report = session.unload(merge=merge)
+        kinds = {"unwrap", "forget", "remove", *(["merge"] if merge else [])}
+        assert kinds <= {action.kind for action in plan.actions}
+        wrapped = {action.path for action in plan.actions if action.kind == "unwrap"}
+        assert wrapped == {action.path for action in report.actions if action.kind == "unwrap"}
+        if merge:
+            assert torch.allclose(logits(report.model), output, atol=1e-4)
+            said = {action.path for action in plan.actions if action.kind == "merge"}
+            assert said <= {action.path for action in report.actions if action.kind == "merge"}
+
+
+def test_the_plan_of_unload_says_that_merged_adapters_come_out() -> None:
+    model = peft_model()
+    switching.merge_adapter(model, "a")
+    with watch(model) as session:
+        plan = session.plan_operation("unload")
+        assert sum(action.kind == "unmerge" for action in plan.actions) == 4
+        assert any("rounding" in warning for warning in plan.warnings)
+    with pytest.raises(AdapterError, match="has no adapters"), watch(llama()) as session:
+        session.plan_operation("unload")

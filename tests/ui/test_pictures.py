@@ -212,3 +212,15 @@ def test_a_busy_kernel_cannot_apply_twice(widget: Any, notebook: Any) -> None:
     widget.get_by_role("button", name="Close").click()
     assert int(notebook.run("print(len(session.timeline))")) == before + 1
     assert notebook.run("print(session.timeline[-1].operation)") == "peftviz.disable_adapters"
+
+
+def test_unloading_shows_its_plan_and_gives_the_base_model_back(widget: Any, notebook: Any) -> None:
+    widget.get_by_role("button", name="Adapters ▾").click()
+    widget.get_by_role("button", name="Unload all adapters…").click()
+    widget.get_by_role("dialog").get_by_text(re.compile("unwrap ")).wait_for()
+    widget.get_by_role("button", name="Unload now").click()
+    widget.get_by_role("heading", name=re.compile("Done")).wait_for()
+    widget.get_by_role("button", name="Close").click()
+    assert notebook.run("print(session.model is base, session.timeline[-1].operation)") == "True peftviz.unload"
+    widget.get_by_role("button", name="Adapters ▾").click()
+    assert widget.get_by_role("button", name="There is no adapter.").is_visible()

@@ -65,8 +65,7 @@ function adapterDeeds(desk: Desk, offered: (...names: string[]) => boolean, plan
   if (merged) offer("unmerge_adapter", say("unmerge"), say("applyUnmerge"));
   if (facts.length && summary.enabled[1] && !merged) offer("disable_adapters", say("disable"), say("applyDisable"));
   if (facts.length && !summary.enabled[1]) offer("enable_adapters", say("enable"), say("applyEnable"));
-  if (offered("unload", "plan_unload") && facts.length) {
-    entries.push({ text: say("unload"), act: () => planned(say("unload"), say("applyUnload"), { do: "unload" }) });
-  }
+  if (facts.length) offer("unload", say("unload"), say("applyUnload"));
+  if (facts.some(({ active }) => active)) offer("merge_and_unload", say("mergeAndUnload"), say("applyUnload"));
   return entries.length ? entries : [{ text: say("noAdapters"), act: () => Promise.resolve("") }];
 }
