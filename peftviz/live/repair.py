@@ -12,7 +12,8 @@ from peftviz.live.base_model import config_of_baseline, write_config
 from peftviz.live.baseline import flags_of_baseline
 from peftviz.live.capture import capture, check_model, record, snapshot_of
 from peftviz.live.deletion import Report, carry_out
-from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_peft_class
+from peftviz.live.module_state import NON_PERSISTENT
+from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_buffer_dict, is_peft_class
 from peftviz.live.prepare import Prepared, prepare
 from peftviz.live.survey import Survey, is_wrapper
 from peftviz.live.sweep import UNSEARCHED, as_list
@@ -130,6 +131,9 @@ def leftover_names(survey: Survey, baseline: Snapshot | None = None) -> list[str
         if of_tuner and len(names) == len(container.keys):
             names = [name for name in names if next(parameters_under(container.module, name), None) is not None]
         found.update(dict.fromkeys(names))
+        if is_buffer_dict(type(container.module)):  # it forgets a buffer, and not that the buffer was not to be saved
+            slots = vars(container.module)
+            found.update(dict.fromkeys(sorted(slots[NON_PERSISTENT] - slots["_buffers"].keys() - living)))
     once = {adapter.name for adapter in baseline.adapters} - living if baseline is not None else set()
     for holder in survey.holders:
         if is_wrapper(type(holder.module)):

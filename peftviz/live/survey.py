@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from peftviz.live.module_state import NON_PERSISTENT
 from peftviz.live.peft_facts import (
     MIXIN_LOADED,
     MODEL_SLOTS,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _NOT_STATE = frozenset((*WRAPPED_SLOTS, *MODEL_SLOTS))
 
-NON_PERSISTENT = "_non_persistent_buffers_set"
 
 _STORES = itemgetter("_modules", "_parameters", "_buffers", NON_PERSISTENT)
 

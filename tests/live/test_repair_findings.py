@@ -141,10 +141,14 @@ def test_names_in_dictionaries_and_in_sets_of_buffers() -> None:
     """PEFT's `BufferDict` forgets to forget that a buffer was not to be saved."""
     if "VERA-plain" not in METHODS:
         pytest.skip("this PEFT has no VeRA that fits")
-    handle = two_adapters("VERA-plain", "peft")
-    delete_per_layer(handle.model, "b")
-    model = mended(handle.model)
-    assert differences(model, one_adapter("VERA-plain", "peft").model) == []
+    config = peft.VeraConfig(r=2, target_modules=["q_proj"], save_projection=False)
+    vera = peft.get_peft_model(llama(), config, adapter_name="a")
+    vera.add_adapter("b", config)
+    vera.delete_adapter("b")
+    layer = vera.base_model.model.model.layers[0].self_attn.q_proj
+    stores = [module for module in layer.modules() if "b" in vars(module)["_non_persistent_buffers_set"]]
+    model = mended(vera, *(["PV104"] if stores else []))
+    assert not any("b" in vars(module)["_non_persistent_buffers_set"] for module in model.modules())
     layer = two_adapters("linear", "peft").model
     for module in layer.modules():
         if isinstance(module, BaseTunerLayer):
@@ -215,9 +219,9 @@ def test_several_faults_at_once() -> None:
     assert torch.equal(output(model), output(one_adapter("heads", "peft").model))
 
 
-def test_every_repairable_rule_was_met() -> None:
+def test_every_repairable_rule_was_met(request: pytest.FixtureRequest) -> None:
     """Runs last in the file: each rule that promises repair was kept to it above."""
     promised = {rule.code for rule in RULES if rule.repairable}
-    if not REPAIRED:
-        pytest.skip("only this test runs")
+    if request.config.option.keyword or any("::" in argument for argument in request.config.args):
+        pytest.skip("not all tests of this file run")
     assert promised <= REPAIRED
