@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.hooks import RemovableHandle
 
+from peftviz.live.module_state import NON_PERSISTENT
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
     ACTIVE_OF_LAYER,
