@@ -31,7 +31,6 @@ from peftviz.live.peft_facts import (
     is_peft_class,
     is_peft_function,
 )
-from peftviz.live.survey import NON_PERSISTENT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, MutableMapping
