@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftviz.core.rows import BaseModel
-from peftviz.core.rules.base_config import plain
+from peftviz.core.rules.base_config import differs, plain
 from peftviz.live.handles import base_of
 from peftviz.live.module_state import MODULE_SLOTS, describe
 
@@ -49,7 +49,7 @@ def config_of_baseline(model: torch.nn.Module, baseline: BaseModel) -> dict[str,
     return {
         key: then[key]
         for key, value in values.items()
-        if key in then and plain(then[key]) and plain(value) and describe(value) != then[key]
+        if key in then and plain(then[key]) and plain(value) and differs(then[key], describe(value))
     }
 
 

@@ -121,6 +121,20 @@ def test_config_entries_that_peft_changes_are_said_and_written_back() -> None:
     assert not audit(unloaded, baseline=before).of("PV307")
 
 
+def test_what_saving_notes_in_the_config_is_no_change(tmp_path: Path) -> None:
+    """`save_pretrained` of transformers fills in what class and dtype the model has."""
+    plain = base()
+    before = capture(plain)
+    assert before.base.config["architectures"] is None
+    plain.save_pretrained(tmp_path)
+    noted = plain.config.architectures
+    assert noted
+    assert not audit(plain, baseline=before).of("PV307")
+    plain.config.pretraining_tp = 3
+    repair(plain, baseline=before)
+    assert plain.config.architectures == noted, "a repair of something else leaves it alone"
+
+
 def test_the_number_of_layers_after_layer_replication() -> None:
     plain = base()
     before = capture(plain)

@@ -21,8 +21,8 @@ def changed_config(rule: Rule, facts: Facts) -> Iterator[Finding]:
         return
     now, then = facts.snapshot.base, facts.baseline.base
     path = facts.snapshot.module_path(base_row(facts.snapshot))
-    entries = sorted(now.config.keys() & then.config.keys())
-    changed = {key: [then.config[key], now.config[key]] for key in entries if then.config[key] != now.config[key]}
+    entries = {key: [then.config[key], now.config[key]] for key in sorted(now.config.keys() & then.config.keys())}
+    changed = {key: values for key, values in entries.items() if differs(*values)}
     if changed:
         said = ", ".join(f"{key} was {old!r} and is {new!r}" for key, (old, new) in changed.items())
         yield rule.finding(
@@ -45,6 +45,11 @@ def changed_config(rule: Rule, facts: Facts) -> Iterator[Finding]:
             remedy="Delete them, if other code of yours does not read them.",
             repairable=False,
         )
+
+
+def differs(then: Any, now: Any) -> bool:
+    """Whether an entry of a config says something else than before; one that said nothing is filled in by saving."""
+    return then is not None and then != now
 
 
 def plain(value: Any) -> bool:
