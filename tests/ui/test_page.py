@@ -82,6 +82,36 @@ def test_page_follows_the_system_and_the_width(page: Any, tmp_path: Path) -> Non
     assert details.bounding_box()["y"] > grid.bounding_box()["y"] + 50, "below the tree"
 
 
+ATTACK = """async () => {
+  const stopped = [];
+  document.addEventListener('securitypolicyviolation', (event) => stopped.push(event.effectiveDirective));
+  await fetch('https://example.org/').catch(() => undefined);
+  const parts = { img: { src: 'https://example.org/a.png' }, iframe: { src: 'https://example.org/' },
+                  script: { textContent: 'document.title = "owned"' } };
+  for (const [name, given] of Object.entries(parts)) {
+    document.body.append(Object.assign(document.createElement(name), given));
+  }
+  await new Promise((later) => setTimeout(later, 200));
+  return stopped;
+}"""
+
+
+def test_the_policy_of_the_page_holds(page: Any, tmp_path: Path) -> None:
+    """Nothing that got into the page could ask a host for anything, or run."""
+    path = tmp_path / "page.html"
+    to_html(story()[1], path)
+    failed: list[str] = []
+    sent: list[str] = []
+    page.on("requestfailed", lambda request: failed.append(f"{request.url} {request.failure}"))
+    page.on("requestfinished", lambda request: sent.append(request.url))
+    page.goto(path.as_uri())
+    page.get_by_role("treegrid", name="Structure").wait_for()
+    assert set(page.evaluate(ATTACK)) >= {"connect-src", "img-src", "frame-src", "script-src-elem"}
+    assert page.title() != "owned"
+    assert sent == [path.as_uri()]
+    assert all(line.endswith("csp") for line in failed), "none of them has left"
+
+
 def test_page_without_script_shows_text(browser: Any, tmp_path: Path) -> None:
     before = plain()
     path = tmp_path / "page.html"
