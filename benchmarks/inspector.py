@@ -63,11 +63,20 @@ class Reader:
         self.size = size
         self.when = when
         self.figures: list[Figure] = []
+        self._chromium = self.page.context.new_cdp_session(self.page)
+        self._chromium.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def spent(self) -> float:
+        """Seconds of processor time that the page's main thread has taken so far; other programs do not count."""
+        metrics = self._chromium.send("Performance.getMetrics")["metrics"]
+        return next(float(metric["value"]) for metric in metrics if metric["name"] == "TaskDuration")
 
     def timed(self, what: str, act: str, done: str, budget: float | None = None) -> None:
         """Does something in the page and waits for the paint of what it leads to; both are JavaScript."""
+        before = self.spent()
         took = self.page.evaluate(f"() => watched(() => {{ window.was = counted(); {act}; }}, () => {done})")
-        note = f"longest frame {took['longest']:.0f} ms"
+        spent = 1000 * (self.spent() - before)
+        note = f"{spent:.0f} ms of processor time, longest frame {took['longest']:.0f} ms"
         self.figures.append(Figure(self.size, what + self.when, took["seconds"], "s", budget, note=note))
 
     def filter(self) -> None:
@@ -103,6 +112,7 @@ def measure(notebook: Notebook, size: str) -> list[Figure]:
     page.evaluate(Path(__file__).with_name("inspector_page.js").read_text(encoding="utf-8"))
     reader = Reader(notebook, size)
     say(f"{size}: the diff")
+    before = reader.spent()
     first = page.evaluate(
         """() => {
           window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1;
@@ -112,6 +122,7 @@ def measure(notebook: Notebook, size: str) -> list[Figure]:
           );
         }"""
     )
+    page_spent = reader.spent() - before
     count, wire, kinds, spent = notebook.run(SIZES).split()
     assert int(kinds) == 3, "text, HTML and widget"
     figures = [
@@ -119,6 +130,7 @@ def measure(notebook: Notebook, size: str) -> list[Figure]:
             size, "cell run to first paint", first["seconds"], "s", FIRST_PAINT.get(size), note=f"{int(count):,} rows"
         ),
         Figure(size, "the kernel's part of it: text, HTML and widget", float(spent), "s", note="processor time"),
+        Figure(size, "the page's part of it", page_spent, "s", note="processor time of its main thread"),
         Figure(size, "on the wire", int(wire) / 1e6, "MB"),
     ]
     for part in (reader.filter, reader.parameters, reader.tree, reader.scroll):
