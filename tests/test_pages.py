@@ -35,6 +35,12 @@ PRINTED = {
     "docs/how-to/find-out-why-memory-is-not-freed.md": ["held by AdamW param_groups[0]", "0 bytes freed"],
     "docs/how-to/check-an-adapter-before-saving.md": ["PV101 warning", "freed 1 tensor"],
     "docs/how-to/get-the-base-model-back.md": ["Unloaded 'chat'; go on with report.model", "unwrap 5"],
+    "docs/how-to/share-what-changed.md": ["### Diff", "```diff", "+ added", "digraph diff"],
+    "docs/how-to/switch-and-merge-adapters.md": [
+        "'chat' -> 'math'",
+        "of base weights; a copy is kept",
+        "peftviz.unmerge_adapter",
+    ],
     "docs/neighbours.md": ["but the configs are ['chat']", "Linear (math)", "PV101"],
 }
 
