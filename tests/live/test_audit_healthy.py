@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -244,4 +246,42 @@ def test_layers_around_layers_in_a_mixed_model() -> None:
     model = peft.get_peft_model(base(), peft.LoHaConfig(r=2, target_modules=["q_proj"]), adapter_name="a", mixed=True)
     model.add_adapter("b", lora("q_proj", "v_proj"))
     assert type(model.base_model.model.model.layers[0].self_attn.q_proj.base_layer).__module__.startswith("peft")
+    no_findings(model)
+
+
+def test_a_base_that_is_cast_for_training_or_gets_more_tokens() -> None:
+    plain = base().to(torch.bfloat16)
+    before = capture(plain)
+    no_findings(peft.get_peft_model(peft.prepare_model_for_kbit_training(plain), lora()), before)
+    model = peft.get_peft_model(base(), lora())
+    before = capture(model)
+    model.resize_token_embeddings(40)
+    assert model.base_model.model.lm_head.weight.shape[0] == 40
+    assert not audit(model, baseline=before).of("PV302")
+
+
+def test_use_and_saving_leave_no_trace(tmp_path: Path) -> None:
+    plain = base()
+    before = capture(plain)
+    model = peft.get_peft_model(plain, lora(**HEAD), adapter_name="a")
+    model.generate(input_ids=torch.tensor([[1, 2]]), max_new_tokens=2, pad_token_id=0)
+    model(torch.tensor([[1, 2]]), output_hidden_states=True)
+    no_findings(model, before)
+    model.save_pretrained(tmp_path)
+    no_findings(model, before)
+    fresh = base()
+    before = capture(fresh)
+    loaded = peft.PeftModel.from_pretrained(fresh, tmp_path / "a", adapter_name="a")
+    no_findings(loaded, before)
+    loaded.load_adapter(tmp_path / "a", adapter_name="b")
+    no_findings(loaded, before)
+    no_findings(copy.deepcopy(loaded))
+
+
+def test_a_weighted_sum_of_adapters() -> None:
+    model = peft.get_peft_model(base(), lora(), adapter_name="a")
+    model.add_adapter("b", lora())
+    model.add_weighted_adapter(["a", "b"], [0.5, 0.5], "sum", combination_type="linear")
+    no_findings(model)
+    model.set_adapter("sum")
     no_findings(model)

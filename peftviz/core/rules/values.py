@@ -55,6 +55,8 @@ def changed_weights(rule: Rule, facts: Facts) -> Iterator[Finding]:
     rows, source = matched_parameters(facts)
     now, then = tensors.fingerprint[rows], earlier.fingerprint[source]
     changed = (now != then) & (now != 0) & (then != 0)
+    recast = facts.diff.tensor_fields["dtype"] | facts.diff.tensor_fields["shape"]
+    changed &= ~recast[rows]  # cast or resized on purpose: values of another kind cannot be compared
     changed &= ~merged_modules(facts)[tensors.owner[rows]]
     changed &= ~merged_modules(Facts(facts.baseline))[earlier.owner[source]]
     rows, source = rows[changed], source[changed]
