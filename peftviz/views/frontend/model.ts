@@ -101,17 +101,20 @@ export class TreeModel extends Tree {
   }
 
   setOnlyChanges(on: boolean): void {
+    if (on === this.onlyChanges) return;
     this.onlyChanges = on;
     this.#asked.fill(0);
     this.#update();
   }
 
   setContext(count: number): void {
+    if (count === this.context) return;
     this.context = count;
     this.#update();
   }
 
   setFold(on: boolean): void {
+    if (on === this.fold) return;
     this.fold = on;
     this.#update();
   }
