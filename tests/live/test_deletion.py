@@ -246,6 +246,21 @@ def test_what_was_active_before_is_noted_as_it_was(case: str) -> None:
     assert not diff(before, report.after)
 
 
+@pytest.mark.parametrize("way", ["peft", "inject"])
+@pytest.mark.parametrize("case", ["linear", "heads"])
+def test_the_snapshots_of_the_report_are_captures_of_the_model(case: str, way: str) -> None:
+    handle = two_adapters(case, way)
+    for name in ("a", "b"):
+        before = capture(handle.model)
+        report = delete_adapter(handle.model, name)
+        handle.model = report.model
+        assert report.before == before
+        assert report.after == capture(report.model)
+        identities = (report.after.modules.identity.tolist(), report.after.tensors.identity.tolist())
+        now = capture(report.model)
+        assert identities == (now.modules.identity.tolist(), now.tensors.identity.tolist())
+
+
 def test_a_hook_for_gradients_that_stays_is_said() -> None:
     base = llama()
     base.gradient_checkpointing_enable()
