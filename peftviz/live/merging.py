@@ -72,6 +72,9 @@ def plan_merging(survey: Survey, activity: Activity) -> Merging:
                     found.copies[id(module)] = copy
                     reached.add(name)
         elif is_tuner_layer(type(module)):
+            wrapper = survey.followers.get(id(module))
+            if wrapper is not None and (not active_of(wrapper) or was_switched_off(wrapper, activity)):
+                continue  # trained tokens that the wrapper does not let act, whatever their layer has noted
             held = adapters_on(module, known, survey.shared)
             names = [name for name in active_of(module) if name in held]
             reached.update(names)

@@ -207,3 +207,13 @@ def test_a_wrapper_with_nothing_but_a_shared_store_comes_off() -> None:
     assert type(attention.o_proj) is torch.nn.Linear
     assert type(attention.v_proj) is not torch.nn.Linear
     assert audit(report.model).findings == ()
+
+
+def test_names_of_buffers_that_are_gone_go() -> None:
+    config = {"r": 2, "target_modules": ["q_proj"], "save_projection": False}
+    model = get_peft_model(llama(), VeraConfig(**config), adapter_name="a")
+    model.add_adapter("b", VeraConfig(**config))
+    model.delete_adapter("b")
+    assert "PV104" in {finding.rule for finding in audit(model)}
+    repair(model)
+    assert audit(model).findings == ()

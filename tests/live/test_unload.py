@@ -176,6 +176,15 @@ def test_what_is_merged_already_is_not_merged_twice() -> None:
     assert torch.allclose(output(peftviz.unload(handle.model, merge=True).model), expected, rtol=0, atol=ROUNDING)
 
 
+@pytest.mark.skipif(not HAS_TOKENS, reason="this PEFT trains no single tokens")
+def test_tokens_of_an_adapter_that_is_not_active_are_not_merged() -> None:
+    handle = one_adapter("linear", "peft")
+    handle.add("b", lora(("q_proj",), trainable_token_indices=[1, 2]), seed=2)
+    expected = output(handle.model)
+    base = peftviz.unload(handle.model, merge=True).model
+    assert torch.allclose(output(base), expected, rtol=0, atol=ROUNDING)
+
+
 def test_several_active_adapters_are_merged_together() -> None:
     model = inject_adapter_in_model(lora(("q_proj",)), llama(), adapter_name="a")
     model = inject_adapter_in_model(lora(("q_proj", "v_proj")), model, adapter_name="b")
