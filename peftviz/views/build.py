@@ -101,8 +101,7 @@ def _classes(*snapshots: Snapshot) -> dict[str, str]:
 
 
 def _columns(tree: Tree, before: Side, after: Side, end: IntArray) -> dict[str, Any]:
-    old = {name: _spread(tree, before, tree.before_row, name) for name in Columns.__dataclass_fields__}
-    new = {name: _spread(tree, after, tree.after_row, name) for name in Columns.__dataclass_fields__}
+    old, new = _spread(tree, before, tree.before_row), _spread(tree, after, tree.after_row)
     exists = tree.after_row >= 0
     columns = {name: np.where(exists, new[name], old[name]) for name in ("label", "note", "role", "adapter")}
     columns["role"] = columns["role"].astype(np.uint8)
@@ -115,13 +114,20 @@ def _columns(tree: Tree, before: Side, after: Side, end: IntArray) -> dict[str, 
     return columns
 
 
-def _spread(tree: Tree, side: Side, rows: IntArray, name: str) -> npt.NDArray[Any]:
-    modules, tensors = getattr(side.modules, name), getattr(side.tensors, name)
-    column = np.zeros(len(rows), modules.dtype if len(modules) else tensors.dtype)
-    for mask, values in ((tree.module, modules), (~tree.module, tensors)):
+def _spread(tree: Tree, side: Side, rows: IntArray) -> dict[str, npt.NDArray[Any]]:
+    """The columns of a side over the rows of the tree, 0 where it has no such row."""
+    parts = []
+    for mask, own in ((tree.module, side.modules), (~tree.module, side.tensors)):
         here = np.flatnonzero(mask & (rows >= 0))
-        column[here] = values[rows[here]]
-    return column
+        parts.append((here, rows[here], own))
+    spread = {}
+    for name in Columns.__dataclass_fields__:
+        modules, tensors = getattr(side.modules, name), getattr(side.tensors, name)
+        column = np.zeros(len(rows), modules.dtype if len(modules) else tensors.dtype)
+        for here, places, own in parts:
+            column[here] = getattr(own, name)[places]
+        spread[name] = column
+    return spread
 
 
 def _sums_below(values: npt.NDArray[np.float64], end: IntArray) -> npt.NDArray[np.float64]:
