@@ -16,6 +16,7 @@ export class Structure implements Tab {
   readonly #desk: Desk;
   readonly #grid: RowGrid;
   #seen = -1;
+  #filter = "";
   split = false;
   readonly tools: readonly HTMLElement[];
 
@@ -50,6 +51,11 @@ export class Structure implements Tab {
 
   refresh(): void {
     this.#grid.refresh();
+    const { model, selected } = this.#desk;
+    if (model.filter === this.#filter) return;
+    this.#filter = model.filter; // other rows are on show: the selected one, if it is among them, stays in view
+    const place = selected < 0 ? -1 : model.placeOf(selected);
+    if (place >= 0) this.#grid.go(place, false);
   }
 
   resize(): void {
