@@ -85,7 +85,11 @@ def _copies(
 
 def _holder_of(facts: Facts) -> npt.NDArray[np.int64]:
     """For each module row the layer whose container it lies in, -1 outside of containers. Shape `(modules,)`."""
-    holder = np.full(len(facts.snapshot.modules), -1, np.int64)
-    for row in np.flatnonzero(facts.containers).tolist():
-        holder[row : facts.snapshot.subtree_end[row]] = facts.snapshot.modules.parent[row]
-    return holder
+    rows = np.arange(len(facts.snapshot.modules))
+    starts = np.flatnonzero(facts.containers)
+    if not len(starts):
+        return np.full(len(rows), -1, np.int64)
+    last = np.maximum(np.searchsorted(starts, rows, side="right") - 1, 0)  # containers do not lie in one another
+    start = starts[last]
+    inside = (start <= rows) & (rows < facts.snapshot.subtree_end[start])
+    return np.where(inside, facts.snapshot.modules.parent[start].astype(np.int64), -1)

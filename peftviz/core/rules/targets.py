@@ -47,10 +47,12 @@ def targets_not_adapted(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV404: modules that a config targets have nothing of the adapter, though other modules have."""
     snapshot, modules = facts.snapshot, facts.snapshot.modules
     base = base_row(snapshot)
-    around = np.zeros(len(modules), bool)
-    for row in np.flatnonzero(facts.peft).tolist():
-        if row >= base and not (row == base and modules.role[row] != Role.WRAPPER):
-            around[row + 1 : snapshot.subtree_end[row]] = True
+    outer = np.flatnonzero(facts.peft)
+    outer = outer[(outer > base) | ((outer == base) & (modules.role[base] == Role.WRAPPER))]
+    edges = np.zeros(len(modules) + 1, np.int64)
+    np.add.at(edges, outer + 1, 1)
+    np.add.at(edges, snapshot.subtree_end[outer], -1)
+    around = np.cumsum(edges[:-1]) > 0
     layers = np.isin(np.arange(len(modules)), facts.tuner_layers)
     candidates = ~around & (layers | (modules.role == Role.BASE)) & (np.arange(len(modules)) > base)
     candidates[modules.alias_rows] = False
@@ -59,9 +61,8 @@ def targets_not_adapted(rule: Rule, facts: Facts) -> Iterator[Finding]:
         adapted = _adapted(facts, adapter.name)
         if not targets or not len(adapted):
             continue
-        last = [
-            code for code, name in enumerate(snapshot.names) if name in {target.split(".")[-1] for target in targets}
-        ]
+        ends = {target.split(".")[-1] for target in targets}
+        last = [code for code, name in enumerate(snapshot.names) if name in ends]
         served = _with_outer_layers(facts, adapted)
         rows = np.flatnonzero(candidates & np.isin(modules.name, last) & ~np.isin(np.arange(len(modules)), served))
         left_out = [row for row in rows.tolist() if _matches(snapshot.module_path(row), targets)]
