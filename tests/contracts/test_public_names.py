@@ -25,11 +25,11 @@ FUNCTIONS = {
 }
 
 CLASSES = {
-    "Audit": ["clean", "to_frame", "to_html", "to_text"],
+    "Audit": ["clean", "to_frame", "to_html", "to_markdown", "to_text"],
     "Change": ["after", "before", "field", "kind", "old_path", "path"],
     "DeletionPlan": ["actions", "to_text"],
     "DeletionReport": ["audit", "diff", "freed", "model"],
-    "Diff": ["graph", "renames", "reverse", "to_frame", "to_html", "to_text"],
+    "Diff": ["graph", "renames", "reverse", "to_frame", "to_html", "to_markdown", "to_text"],
     "Finding": ["adapter", "evidence", "message", "path", "remedy", "repairable", "rule", "severity"],
     "Inspector": ["baseline", "compare", "refresh", "select", "selection", "show"],
     "OperationPlan": ["actions", "adapters", "operation", "to_text", "warnings"],
