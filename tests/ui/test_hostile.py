@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.html import to_html
 from peftviz.views.mime import mimebundle
+from peftviz.views.table import view_table
 from tests.ui.leftover import inspector
 from tests.views.hostile import HIDDEN, NAMES, everything, hostile, timeline
 
@@ -176,6 +179,26 @@ def test_the_static_piece_of_a_notebook(watched: Watched, tmp_path: Path) -> Non
         assert page.evaluate("document.scrollingElement.scrollWidth <= document.scrollingElement.clientWidth"), what
         assert not set(HIDDEN) & set(page.locator("body").evaluate(TEXTS)), what
         watched.check(path)
+
+
+def test_the_csv_of_a_page_holds_no_formula(watched: Watched, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    change = diff(*everything())
+    to_html(change, path)
+    page = watched.open(path)
+    root = page.get_by_role("region", name="peftviz inspector")
+    root.get_by_role("button", name="Export ▾").click()
+    assert root.get_by_role("button", name=re.compile("^Save|^Copy as")).all_inner_texts() == ["Save table as CSV"]
+    with page.expect_download() as started:
+        root.get_by_role("button", name="Save table as CSV").click()
+    text = started.value.path().read_text(encoding="utf-8-sig")
+    assert not set(HIDDEN) & set(text)
+    head, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert len(rows) == len(view_table(change))
+    assert {len(row) for row in rows} == {len(head)}
+    assert not [cell for row in rows for cell in row if cell[:1] in tuple("=+-@|%\t\r")]
+    assert any(cell.startswith("'=HYPERLINK") for row in rows for cell in row)
+    watched.check(path)
 
 
 CELLS = """
