@@ -5,6 +5,7 @@ import { ARROW, formatBytes, formatCount, formatDelta, formatPair, visible } fro
 import type { GridColumn } from "./grid.ts";
 import { KINDS, type Key, ROLES, STATUS, say, trainable, trainableSpoken } from "./messages.ts";
 import type { TreeModel } from "./model.ts";
+import { remark } from "./notes.ts";
 import { classOf } from "./tensor_rows.ts";
 import { LEFTOVER, MODULE, SAME } from "./tree.ts";
 import type { ColumnName } from "./wire.ts";
@@ -101,7 +102,7 @@ export function fillTensor(model: TreeModel, { columns, row, cells }: Cells, at:
   row.style.setProperty("--level", String(level));
   const path = model.path(at);
   const { columns: data } = model.table;
-  const note = data.was[at] ? say("was", { path: visible(model.text(data.was, at)) }) : visible(model.text(data.note, at));
+  const note = data.was[at] ? say("was", { path: visible(model.text(data.was, at)) }) : remark(model.text(data.note, at));
   fillCells(columns, cells, (key) => (key === "path" ? { name: visible(path), note, title: visible(path, 1000) } : key === "change" ? badge(status) : cellText(model, key, at)), share(model, at));
   spokenCells(model, columns, cells, at);
 }
@@ -161,7 +162,7 @@ function treeName(model: TreeModel, key: string, place: number): Name {
   return {
     name: visible(name), twisty,
     alike: folded ? say("alike", { range: `${own}–${Number(own) + folded - 1}`, count: folded }) : "",
-    note: key === "name" ? was || visible(strings[columns.note[at]]) : "",
+    note: key === "name" ? was || remark(strings[columns.note[at]]) : "",
     title: visible(old ? model.oldPath(at) : model.path(at), 1000) || undefined,
   };
 }

@@ -8,6 +8,7 @@ import type { StepEntry } from "./kernel.ts";
 import { ROLES, ruleTitle, say, severity } from "./messages.ts";
 import type { TreeModel } from "./model.ts";
 import { LEFTOVER } from "./tree.ts";
+import { remark } from "./notes.ts";
 import { pythonPath } from "./python_path.ts";
 import { briefly, named } from "./values.ts";
 import type { Finding } from "./wire.ts";
@@ -110,7 +111,7 @@ function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLEl
     entries.push([say("adapter"), visible(adapter)]);
     entries.push([say("inConfig"), summary.adapters[1].includes(adapter) ? say("yes") : say("noConfig", { adapter: visible(adapter) })]);
   }
-  if (columns.note[row]) entries.push([say("note"), visible(strings[columns.note[row]])]);
+  if (columns.note[row]) entries.push([say("note"), remark(strings[columns.note[row]])]);
   return list(entries);
 }
 
