@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from peftviz.live.handles import loses_all
 from peftviz.live.peft_facts import (
     ACTIVE_OF_HANDLE,
     ACTIVE_OF_LAYER,
@@ -200,10 +201,11 @@ def _switch_handle(handle: torch.nn.Module, activity: Activity, names: frozenset
     slots = vars(handle)
     value = slots[ACTIVE_OF_HANDLE]
     noted = as_list(value)
-    if names.isdisjoint(noted) and (activity.after or not noted):
+    after = () if loses_all(handle, names) else activity.after
+    if names.isdisjoint(noted) and (after or not noted):
         return False
-    now = [name for name in noted if name not in names] if activity.after else []
-    now = now or list(activity.after)
+    now = [name for name in noted if name not in names] if after else []
+    now = now or list(after)
     # A tuner that was just made has a list, and a string after set_adapter: what it falls back to was never set.
     return edits.set(slots, ACTIVE_OF_HANDLE, now if handle_kind(handle) == "tuner" else _like(value, now))
 

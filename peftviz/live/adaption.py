@@ -57,7 +57,7 @@ class Swap:
         for (_, name), (children, module) in final.items():
             edits.set(children, name, module)
         slots = vars(self.holder.module)
-        if self.after is not None and self.after in slots[SWAPPED_OUT]:
+        if self.arriving:
             edits.delete(slots[SWAPPED_OUT], self.after)
         edits.set(slots, ACTIVE_OF_LAYER, self.after)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,8 @@ from peftviz.errors import AdapterError, near_matches
 from peftviz.live import merging
 from peftviz.live.baseline import flags_of_baseline
 from peftviz.live.capture import check_model, paused_garbage_collection, record, snapshot_of
+from peftviz.live.elsewhere import adopt_handles
+from peftviz.live.handles import registry_of_handle
 from peftviz.live.journal import Journal
 from peftviz.live.peft_facts import experts_of
 from peftviz.live.prepare import Prepared, prepare
@@ -184,12 +187,10 @@ def carry_out(prepared: Prepared, *, label: str) -> Done:
     journal = Journal()
     plan, noted = prepared.plan, note_before(prepared)
     try:
-        if prepared.merged:
-            list(merging.unmerge(prepared.survey, journal, prepared.merged))
-        merged, prepared = (
-            prepared.merged,
-            prepared.again(Survey(prepared.survey.model)) if prepared.merged else prepared,
-        )
+        merged = prepared.merged
+        if merged:
+            list(merging.unmerge(prepared.survey, journal, merged))
+            prepared = prepared.again(prepared.survey.anew())
         watched = Watched(prepared)
         apply(prepared, journal)
         _merge_again(prepared, merged, noted.merged, journal)
@@ -237,6 +238,7 @@ def _prepare(
     if merged not in MERGED:
         raise ValueError(f"merged must be one of {', '.join(map(repr, MERGED))}, not {merged!r}")
     survey = Survey(model, recorded)
+    elsewhere = adopt_handles(survey) if survey.kind is not None else []
     known = survey.names
     if survey.kind is None or not known:
         raise AdapterError(
@@ -261,7 +263,20 @@ def _prepare(
             where=f"{places[0] or 'the model'}" + (f" and {len(places) - 1} more" if len(places) > 1 else ""),
             hint="Call model.unmerge_adapter() first, or pass merged='unmerge' to have it taken out here.",
         )
+    if elsewhere:
+        handles = "; ".join(f"{type(handle).__name__} with {_registered(handle)}" for handle in elsewhere)
+        prepared.plan = dataclasses.replace(
+            prepared.plan,
+            warnings=(
+                *prepared.plan.warnings,
+                f"there is another handle on this base model, not passed in ({handles}): it is brought in line.",
+            ),
+        )
     return prepared
+
+
+def _registered(handle: torch.nn.Module) -> str:
+    return ", ".join(map(repr, registry_of_handle(handle) or {}))
 
 
 def _experts(survey: Survey, adapter: str) -> tuple[str, ...]:

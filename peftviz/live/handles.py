@@ -16,10 +16,13 @@ from peftviz.live.peft_facts import (
     NAMED_BASE,
     OUTER_HANDLES,
     PEFT_ARGUMENTS,
+    REGISTRY_ATTRIBUTES,
     handle_kind,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import torch
 
     from peftviz.live.survey import Survey
@@ -34,6 +37,28 @@ def base_of(model: torch.nn.Module) -> torch.nn.Module:
             return model
         model = inner
     return model
+
+
+def registry_of_handle(handle: torch.nn.Module) -> dict[str, Any] | None:
+    """The configs that a handle goes by: its own, or the next below; a second tuner on a base shares the first's."""
+    module: torch.nn.Module | None = handle
+    while module is not None:
+        slots = vars(module)
+        for attribute in REGISTRY_ATTRIBUTES:
+            if isinstance(slots.get(attribute), dict):
+                registry: dict[str, Any] = slots[attribute]
+                return registry
+        if handle_kind(module) is None:
+            return None
+        children = slots["_modules"]
+        module = next((children[slot] for slot in (*MODEL_SLOTS, INNER_TUNER) if children.get(slot) is not None), None)
+    return None
+
+
+def loses_all(handle: torch.nn.Module, names: Collection[str]) -> bool:
+    """Whether a handle has no adapter left when the names go."""
+    registry = registry_of_handle(handle)
+    return registry is not None and all(name in names for name in registry)
 
 
 def outer_handles(survey: Survey) -> list[torch.nn.Module]:

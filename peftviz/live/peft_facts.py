@@ -90,6 +90,12 @@ def handle_kind(model: object) -> str | None:
 
 
 @once_a_class
+def is_handle_class(cls: type) -> bool:
+    """Whether instances of a class are handles of PEFT's."""
+    return bool(_handle_class(cls))
+
+
+@once_a_class
 def _handle_class(cls: type) -> str | None:
     """The kind that a class determines, None for a class that is not PEFT's, "" for another of PEFT's."""
     names = {base.__name__ for base in cls.__mro__ if is_peft_class(base)}

@@ -19,7 +19,7 @@ from peftviz.live.activity import (
     wrapped_parameters,
 )
 from peftviz.live.adaption import Swap, own_parameters, swaps
-from peftviz.live.handles import base_of, outer_handles, starting_anew, without_adapter
+from peftviz.live.handles import base_of, loses_all, outer_handles, starting_anew, without_adapter
 from peftviz.live.keeping import plain_tensors, replaced
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
@@ -40,7 +40,13 @@ from peftviz.live.peft_facts import (
 )
 from peftviz.live.survey import Container, Holder, Survey, is_wrapper
 from peftviz.live.sweep import Edits, as_list, searched, sweep_containers, sweep_hooks, sweep_state
-from peftviz.live.unwrap import correct_declarations, correct_targets, empty_wrappers, plan_unwrapping
+from peftviz.live.unwrap import (
+    correct_declarations,
+    correct_targets,
+    empty_wrappers,
+    is_bare_afterwards,
+    plan_unwrapping,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -166,8 +172,8 @@ def prepare(
             actions.append(("forget", holder.row, "", detail))
             correct_declarations(holder.module, wanted, edits)
     gone = set(prepared.leaving)
-    if is_last and unwrap:
-        gone.update(id(holder.module) for holder in survey.holders if handle_kind(holder.module) is not None)
+    handles = [holder.module for holder in survey.holders if handle_kind(holder.module) is not None]
+    gone.update(id(handle) for handle in handles if unwrap and loses_all(handle, wanted))
     actions += [("detach", holder.row, "", f"hook {hook}") for holder, hook in sweep_hooks(survey, wanted, edits, gone)]
 
     moved: set[tuple[int | None, str]] = {(None, name) for name in activity.arrived}
@@ -196,8 +202,12 @@ def prepare(
     done = plan_unwrapping(survey, prepared.leaving, edits, kept)
     actions += [("unwrap", row, "", f"{cls} comes off") for row, cls in done]
     if wanted or done:
-        correct_targets(survey, {survey.tree.paths[row] for row, _ in done}, edits)
+        tree = survey.tree
+        bare = {tree.paths[row] for row, _ in done if is_bare_afterwards(tree.modules[row], prepared.leaving.keys())}
+        correct_targets(survey, bare, edits)
     _forget_configs(prepared, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
+    if wanted:
+        _empty_handles(survey, wanted, edits)
     if restored and (is_last or mend):
         _restore(prepared, restored, actions)
     actions += [
@@ -424,8 +434,12 @@ def _forget_configs(
             else:
                 edits.set(vars(owner), MIXIN_LOADED, False)
             actions.append(("forget", row, "", f"attribute {MIXIN_LOADED}"))
+
+
+def _empty_handles(survey: Survey, names: Collection[str], edits: Edits) -> None:
+    """Lets handles that have no adapter left act as the base until they get one."""
     for handle in outer_handles(survey):
-        if handle_kind(base_of(handle)) is None and ACTIVE_OF_HANDLE in vars(handle):
+        if loses_all(handle, names) and handle_kind(base_of(handle)) is None and ACTIVE_OF_HANDLE in vars(handle):
             for method in FORWARDED:
                 if callable(getattr(type(handle), method, None)):
                     edits.set(vars(handle), method, without_adapter(method, handle))

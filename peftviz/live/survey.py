@@ -99,6 +99,7 @@ class Survey:
         holders: PEFT's modules in preorder, those inside adapters' own containers included.
         containers: Containers that modules of PEFT's hold and that are not empty, each once.
         groups: Containers of such containers, keyed by something else than adapters, with what they hold.
+        adopted: Handles outside the model, on the same base.
         shared: `id` of containers that several modules hold, such as the projections of VeRA.
         places: Every place of a wrapper.
         registries: Record and dictionary of each config registry, distinct dictionaries only.
@@ -115,6 +116,7 @@ class Survey:
         self.containers: list[Container] = []
         self.groups: list[tuple[torch.nn.Module, list[Container]]] = []
         self.shared: set[int] = set()
+        self.adopted: list[torch.nn.Module] = []
         self.places: list[Place] = []
         self.registries: list[tuple[int, MutableMapping[str, Any]]] = []
         self.registry_owners: list[tuple[torch.nn.Module, str, int]] = []
@@ -194,6 +196,20 @@ class Survey:
             if all(known is not registry for _, known in self.registries):
                 self.registries.append((row, registry))
 
+    def adopt(self, handle: torch.nn.Module) -> None:
+        """Looks after a handle outside the model too; what it says of activity counts least."""
+        self.adopted.append(handle)
+        self.holders.insert(0, Holder(handle, self.tree, 0))
+        for attribute in REGISTRY_ATTRIBUTES:
+            self._add_registry(handle, attribute, 0)
+
+    def anew(self) -> Survey:
+        """Another survey of the same model, after its modules may have changed places."""
+        now = Survey(self.model)
+        for handle in self.adopted:
+            now.adopt(handle)
+        return now
+
     def again(self, recorded: Walk | None = None) -> Survey:
         """What is left of all that was found, its contents read anew.
 
@@ -214,7 +230,7 @@ class Survey:
             for container in self.containers
             if id(container.module) in reached
         ]
-        now.groups, now.shared = [], self.shared
+        now.groups, now.shared, now.adopted = [], self.shared, self.adopted
         now.places = [
             Place(parent, name, module, row)
             for parent, name, _, row in self.places

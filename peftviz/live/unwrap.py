@@ -94,6 +94,14 @@ def plan_unwrapping(
     return done
 
 
+def is_bare_afterwards(wrapper: torch.nn.Module, leaving: Collection[int]) -> bool:
+    """Whether a place has no wrapper any more once those that leave are gone: methods of a mixed model are stacked."""
+    inner: torch.nn.Module | None = wrapper
+    while inner is not None and id(inner) in leaving:
+        inner = wrapped_module(inner)
+    return inner is None or not is_wrapper(type(inner))
+
+
 def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) -> None:
     """Notes the edits that take unwrapped modules off the tuners' lists of what they adapted."""
     gone = set(unwrapped)

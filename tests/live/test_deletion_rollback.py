@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from peftviz.errors import VerificationError
 from peftviz.live import deletion
 from peftviz.live.deletion import delete_adapter, plan_deletion
 from peftviz.live.journal import Journal
-from tests.live.zoo import HAS_TOKENS, two_adapters
+from tests.live.zoo import HAS_TOKENS, LONE, METHODS, Handle, two_adapters
 from tests.oracle import photograph
 
 if TYPE_CHECKING:
@@ -69,6 +70,16 @@ if HAS_TOKENS:
         "tokens": ("tokens-tied", "peft", True, "", False),
         "last-tokens": ("tokens-and-head", "peft", False, "", True),
     }
+SCENARIOS |= {
+    f"{method}-{state}": (method, "peft", *flags)
+    for method, state, flags in (
+        ("VERA-plain", "active", (True, "", False)),
+        ("POLY-plain", "last", (False, "", True)),
+        ("ADAPTION_PROMPT-plain", "active", (True, "", False)),
+        ("LN_TUNING-plain", "merged", (True, "one", False)),
+    )
+    if method in METHODS
+}
 
 
 def name_is_gone(model: torch.nn.Module, name: str) -> bool:
@@ -103,15 +114,36 @@ def test_a_fault_at_every_mutation_changes_nothing(name: str, monkeypatch: pytes
     assert name_is_gone(model, names[0])
 
 
-@pytest.mark.parametrize("at", [1, 7, 19])
-def test_a_keyboard_interrupt_changes_nothing(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, names, _ = scenario("active")
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_keyboard_interrupt_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, names, options = scenario(name)
     before = photograph(model)
     faulty = Faulty(monkeypatch)
-    faulty.fail_at, faulty.error = at, KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt):
-        delete_adapter(model, names[0])
-    assert photograph(model) == before
+    faulty.error = KeyboardInterrupt
+    for at in random.Random(name).sample(range(1, MANY + 1), 2):
+        faulty.count, faulty.fail_at = 0, at
+        with pytest.raises(KeyboardInterrupt):
+            delete_adapter(model, names[0], **options)
+        assert photograph(model) == before
+
+
+def test_a_fault_while_experts_go_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = LONE["XLORA-plain"]
+    handle = Handle("peft", case.build())
+    handle.add("a", case.first(), seed=1)
+    before = photograph(handle.model)
+    faulty = Faulty(monkeypatch)
+    count = 0
+    while True:
+        faulty.count, faulty.fail_at = 0, count + 1
+        try:
+            delete_adapter(handle.model, "a")
+        except Fault:
+            count += 1
+        else:
+            break
+        assert photograph(handle.model) == before
+    assert count == faulty.count >= MANY
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

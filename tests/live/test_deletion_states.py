@@ -1,0 +1,188 @@
+"""The states in which an adapter can be deleted, on methods of different build."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+
+from peftviz.errors import AdapterError
+from peftviz.live.deletion import delete_adapter
+from tests.live.zoo import (
+    METHODS,
+    Case,
+    Handle,
+    adapter_alone,
+    answer,
+    both_adapters,
+    case_of,
+    llama,
+    lora,
+    two_adapters,
+)
+from tests.oracle import differences, photograph
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+HEAD = {"modules_to_save": ["lm_head"]}
+
+SOME = [
+    name
+    for name in ("LORA-heads", "VERA-plain", "IA3-heads", "LOHA-plain", "OFT-plain", "LN_TUNING-plain", "BOFT-plain")
+    if name in METHODS
+]
+"""Methods that can be merged: additive, multiplicative, with a shared store, with modules that swap places."""
+
+FALLBACKS = {
+    "with a head": (lora(("q_proj",), **HEAD), lora(("q_proj", "v_proj"))),
+    "without a head": (lora(("q_proj",)), lora(("q_proj", "v_proj"), **HEAD)),
+    "with other targets": (lora(("k_proj", "up_proj")), lora(("q_proj", "v_proj"), **HEAD)),
+}
+
+
+def layers(model: torch.nn.Module) -> list[BaseTunerLayer]:
+    return [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "training"])
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_the_fallback(name: str, training: bool) -> None:
+    first, second = FALLBACKS[name]
+    case = Case(llama, lambda: first, lambda: second)
+    handle, expected = both_adapters(case, "peft"), adapter_alone(case, "peft")
+    handle.activate("b")
+    handle.model.train(training)
+    expected.model.train(training)
+    delete_adapter(handle.model, "b")
+    assert differences(handle.model, expected.model) == []
+    assert torch.equal(answer(handle, case), answer(expected, case))
+
+
+@pytest.mark.parametrize("others", [(), ("a",)], ids=["alone", "with others"])
+@pytest.mark.parametrize("safe", [False, True], ids=["merge", "safe_merge"])
+@pytest.mark.parametrize("name", SOME)
+def test_a_merged_adapter_is_refused_or_taken_out(name: str, safe: bool, others: tuple[str, ...]) -> None:
+    case = case_of(name)
+    handle, expected = two_adapters(name, "peft"), two_adapters(name, "peft")
+    delete_adapter(expected.model, "b")
+    try:
+        handle.model.merge_adapter([*others, "b"], safe_merge=safe)
+        if others:
+            expected.model.merge_adapter(list(others), safe_merge=safe)
+    except ValueError as error:
+        pytest.skip(f"PEFT refuses: {error}")
+    before = photograph(handle.model)
+    with pytest.raises(AdapterError, match="is merged into the base weights"):
+        delete_adapter(handle.model, "b")
+    assert photograph(handle.model) == before
+    report = delete_adapter(handle.model, "b", merged="unmerge")
+    assert {tuple(layer.merged_adapters) for layer in layers(handle.model)} == {others}
+    found = [entry for entry in differences(report.model, expected.model) if "weight" not in entry]
+    assert [entry for entry in found if "requires_grad" in entry or "class" in entry or "children" in entry] == []
+    assert torch.allclose(answer(handle, case), answer(expected, case), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if name.endswith("-plain") and METHODS[name].ways != ("peft",)]
+)
+def test_disabled_adapters_stay_disabled(name: str) -> None:
+    handle, expected = two_adapters(name, "peft"), adapter_alone(case_of(name), "peft")
+    handle.activate("b")
+    for model in (handle.model, expected.model):
+        model.base_model.disable_adapter_layers()
+    delete_adapter(handle.model, "b")
+    assert all(layer.disable_adapters for layer in layers(handle.model))
+    assert torch.equal(answer(handle, case_of(name)), answer(expected, case_of(name)))
+
+
+def test_adaption_prompts_that_are_disabled_stay_out() -> None:
+    handle, expected = (
+        two_adapters("ADAPTION_PROMPT-plain", "peft"),
+        adapter_alone(METHODS["ADAPTION_PROMPT-plain"], "peft"),
+    )
+    handle.activate("b")
+    for model in (handle.model, expected.model):
+        model.base_model.disable_adapter_layers()
+    delete_adapter(handle.model, "b")
+    assert differences(handle.model, expected.model) == []
+    for model in (handle.model, expected.model):
+        model.base_model.enable_adapter_layers()
+    assert differences(handle.model, expected.model) == []
+
+
+@pytest.mark.parametrize("name", ["LORA-heads", "IA3-plain", "P_TUNING-plain", "VERA-plain"])
+def test_an_adapter_for_inference_leaves_its_fallback_frozen(name: str) -> None:
+    handle = two_adapters(name, "peft")
+    handle.activate("b")
+    handle.model.requires_grad_(False)
+    for config in handle.model.peft_config.values():
+        config.inference_mode = True
+    delete_adapter(handle.model, "b")
+    assert not any(parameter.requires_grad for parameter in handle.model.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in SOME if name.endswith("plain") and not name.startswith("LN_")])
+def test_of_several_active_ones_the_other_stays_active(name: str) -> None:
+    handle, expected = two_adapters(name, "peft"), adapter_alone(case_of(name), "peft")
+    handle.model.base_model.set_adapter(["a", "b"])
+    report = delete_adapter(handle.model, "b")
+    assert report.plan.next_active == ("a",)
+    assert torch.equal(answer(handle, case_of(name)), answer(expected, case_of(name)))
+
+
+ODD = (
+    "é",
+    "日本",
+    "a b",
+    "ab",
+    "lora_A",
+    "weight",
+    "r",
+    "scaling",
+    "model",
+    "base_layer",
+    "modules_to_save",
+    "default",
+)
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("method", ["LORA-heads", "IA3-heads", "PROMPT_TUNING-plain"])
+def test_a_name_that_is_odd(method: str, name: str) -> None:
+    """Unicode, spaces, the beginning of another, the name of a module or attribute: what PEFT accepts goes cleanly."""
+    case = case_of(method)
+    handle = Handle("peft", case.build())
+    handle.add("a", case.first(), seed=1)
+    try:
+        handle.add(name, case.second(), seed=2)
+        handle.activate(name)
+        handle.activate("a")
+    except (ValueError, KeyError, AttributeError, TypeError, RuntimeError) as error:
+        pytest.skip(f"PEFT refuses {name!r}: {type(error).__name__}")
+    delete_adapter(handle.model, name)
+    assert differences(handle.model, adapter_alone(case, "peft").model) == []
+
+
+def test_an_adapter_whose_addition_failed_half_way_goes() -> None:
+    """A target that the method cannot wrap is met after others are wrapped: PEFT takes the config back, no more."""
+    case = case_of("LORA-plain")
+    handle, expected = adapter_alone(case, "peft"), adapter_alone(case, "peft")
+    with pytest.raises(ValueError, match="not supported"):
+        handle.model.add_adapter("ghost", lora(("q_proj", "act_fn")))
+    assert "ghost" not in handle.model.peft_config
+    assert any("ghost" in path.split(".") for path, _ in handle.model.named_modules())
+    delete_adapter(handle.model, "ghost")
+    assert differences(handle.model, expected.model) == []
+
+
+def test_an_adapter_whose_loading_failed_half_way_goes(tmp_path) -> None:
+    case = case_of("LORA-heads")
+    other = adapter_alone(case, "peft")
+    other.model.save_pretrained(tmp_path)
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(b"cut")
+    handle, expected = adapter_alone(case, "peft"), adapter_alone(case, "peft")
+    with pytest.raises(Exception, match=r"."):
+        handle.model.load_adapter(tmp_path / "a", adapter_name="ghost")
+    assert any("ghost" in path.split(".") for path, _ in handle.model.named_modules())
+    delete_adapter(handle.model, "ghost")
+    assert differences(handle.model, expected.model) == []
