@@ -29,6 +29,9 @@ FILES = (
     "test_unload.py",
 )
 
+METHOD_FILES = ("test_deletion_methods.py", "test_deletion_variants.py")
+"""On the releases that every method is tested on: those from 0.15 on."""
+
 pytestmark = pytest.mark.upstream
 
 
@@ -58,8 +61,13 @@ def test_the_release_is_the_one_that_runs(version: str) -> None:
     assert result.stdout.strip() == version, result.stderr
 
 
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("version", "file"),
+    [
+        *((version, file) for version in VERSIONS for file in FILES),
+        *((version, file) for version in VERSIONS[1:] for file in METHOD_FILES),
+    ],
+)
 def test_what_changes_a_model_on(version: str, file: str) -> None:
     result = run(version, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", f"tests/live/{file}")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
