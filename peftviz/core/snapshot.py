@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from peftviz.core.counting import elements_once, storage_bytes
 from peftviz.core.display import Displayed
 from peftviz.core.rows import Adapter, AdapterState, BaseModel, ModuleRow, TensorRow, Totals
 from peftviz.core.tables import (
@@ -22,7 +23,6 @@ from peftviz.core.tables import (
     TensorFlag,
     TensorSpec,
     TensorTable,
-    first_occurrence,
     frozen,
 )
 from peftviz.errors import LookupFailure, near_matches
@@ -334,30 +334,12 @@ class Snapshot(Displayed):
     @cached_property
     def counted_bytes(self) -> IntArray:
         """Bytes by tensor row: the whole storage at the first row that shares it, 0 at the others."""
-        if not len(self.tensors):
-            return np.zeros(0, np.int64)
-        nbytes = np.array([spec.nbytes for spec in self.specs], np.int64)[self.tensors.spec]
-        nbytes[self.tensors.odd_storage_rows] = self.tensors.odd_storage_nbytes
-        return np.where(self.tensors.storage == np.arange(len(self.tensors)), nbytes, 0)
+        return storage_bytes(self.tensors, self.specs)
 
     @cached_property
     def counted_numel(self) -> IntArray:
         """Elements by tensor row; within one storage, no more than fit into it are counted, first rows first."""
-        if not len(self.tensors):
-            return np.zeros(0, np.int64)
-        table = self.tensors
-        numel = np.array([spec.numel for spec in self.specs], np.int64)
-        itemsize = np.array([max(1, spec.nbytes // max(1, spec.numel)) for spec in self.specs], np.int64)
-        counted = np.where(first_occurrence(table.identity) == np.arange(len(table)), numel[table.spec], 0)
-        room = (self.counted_bytes // itemsize[table.spec])[table.storage]
-        order = np.argsort(table.storage, kind="stable")
-        storage = table.storage[order]
-        before = np.cumsum(counted[order]) - counted[order]
-        before -= before[np.searchsorted(storage, storage)]
-        left = np.empty_like(room)
-        left[order] = room[order] - before
-        shared = np.bincount(table.storage, minlength=len(table))[table.storage] > 1
-        return np.where(shared, np.clip(left, 0, counted), counted)
+        return elements_once(self.tensors, self.specs, self.counted_bytes)
 
     # Comparison ---------------------------------------------------------------------------------------------------
 
