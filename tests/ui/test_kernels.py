@@ -34,12 +34,13 @@ def ask_for_a_plan(widget: Any) -> Any:
 
 
 def read_it(widget: Any) -> None:
-    """What needs no kernel: the filter, the tabs, another state that was seen before."""
+    """What needs no kernel: the filter, the tabs, and the way from a finding to its row."""
     filter_rows(widget, "lora_A.math", found="removed")
     widget.get_by_role("tab", name="Parameters").click()
     widget.get_by_role("grid", name="Parameters").get_by_role("row", name=re.compile("lm_head")).first.wait_for()
-    widget.get_by_role("tab", name="Structure").click()
-    widget.get_by_role("row", name=re.compile("LEFTOVER")).click()
+    widget.get_by_role("tab", name=re.compile("Findings")).click()
+    widget.get_by_role("button", name=re.compile("PV101")).click()
+    widget.get_by_role("row", name=re.compile("LEFTOVER"), selected=True).wait_for()
 
 
 def test_a_kernel_that_was_started_anew(notebook: Any) -> None:
