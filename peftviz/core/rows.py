@@ -141,7 +141,7 @@ class BaseModel:
     """What the model inside PEFT's handles says of itself.
 
     Attributes:
-        config: Plain values of its config, the package version left out; empty when it has none.
+        config: Plain values of its config, private ones and the package version left out; empty when it has none.
         attributes: Names of its instance attributes besides those that every module has, sorted.
         tied: Paths, from the base model, of the input embeddings and of the output layer when its class and config say
             that both have one weight; else empty.

@@ -30,7 +30,7 @@ def read_base(model: torch.nn.Module) -> BaseModel:
     attributes = vars(base)
     values = _values(attributes.get("config"))
     return BaseModel(
-        config=describe({key: value for key, value in values.items() if key != PACKAGE_VERSION}),
+        config=describe({key: value for key, value in values.items() if key != PACKAGE_VERSION and key[:1] != "_"}),
         attributes=tuple(sorted(name for name in attributes if name not in MODULE_SLOTS and _own(base, name))),
         tied=_tied(base, values),
     )
