@@ -82,7 +82,7 @@ class DeletionPlan(Displayed):
         adapter: The adapter to delete.
         handle: Kind of model: `"PeftModel"`, `"PeftMixedModel"`, `"tuner"`, `"transformers"` or `"injected"`.
         actions: Every change, in the order in which it is made.
-        names: Names that will be gone: the adapter, and with the last adapter the leftovers of others.
+        names: Names that will be gone: the adapter, its experts, and with the last adapter the leftovers of others.
         active_before: Active adapters now.
         next_active: Active adapters afterwards.
         remaining: Adapters that stay, in config order.
@@ -91,6 +91,7 @@ class DeletionPlan(Displayed):
         is_last: Whether no adapter is left afterwards.
         unwrap: Whether wrappers that nobody needs any more are taken off.
         warnings: What cannot be restored.
+        experts: Adapters that go with it because it is made of them.
     """
 
     adapter: str
@@ -105,6 +106,7 @@ class DeletionPlan(Displayed):
     is_last: bool
     unwrap: bool
     warnings: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()
 
     @property
     def bytes_freed(self) -> int:
@@ -128,7 +130,8 @@ class DeletionPlan(Displayed):
             lines.append(f"  stays     {', '.join(map(repr, self.remaining)) or 'nothing registered'}")
         if self.next_active != self.active_before:
             lines.append(f"  active    {_names(self.active_before)} -> {_names(self.next_active)}")
-        others = [name for name in self.names if name != self.adapter]
+        lines.extend(f"  expert    {name!r} goes with it" for name in self.experts)
+        others = [name for name in self.names if name != self.adapter and name not in self.experts]
         lines.extend(f"  leftover  {name!r}, which no config knows, goes too" for name in others)
         for kind, count in self.counts.items():
             lines.append(f"  {kind:<9} {count}")

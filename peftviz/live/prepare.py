@@ -229,6 +229,7 @@ def prepare(
         is_last=is_last,
         unwrap=unwrap,
         warnings=limits_of(survey, leave, prepared.doomed_ids, is_last=is_last, baseline=restored is not None),
+        experts=experts_of(configs.get(adapter)),
     )
     prepared.model_after = base_of(survey.model) if is_last and unwrap else survey.model
     return prepared

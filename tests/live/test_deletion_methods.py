@@ -146,6 +146,8 @@ def test_a_method_of_one_adapter_leaves_the_base(name: str) -> None:
     report = delete_adapter(handle.model, "a", baseline=baseline)
     assert report.model is base
     assert set(report.plan.names) == {"a", *experts}
+    assert set(report.plan.experts) == set(experts)
+    assert "no config knows" not in str(report.plan)
     assert list(compare(before, describe(base))) == []
     assert removed
     assert [ref for ref in removed if ref() is not None] == []
