@@ -21,6 +21,7 @@ FILES = (
     "test_audit_residue.py",
     "test_audit_structure.py",
     "test_deletion.py",
+    "test_deletion_last.py",
     "test_deletion_oracle.py",
     "test_deletion_rollback.py",
     "test_repair.py",
