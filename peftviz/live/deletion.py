@@ -238,7 +238,7 @@ def _prepare(
     if merged not in MERGED:
         raise ValueError(f"merged must be one of {', '.join(map(repr, MERGED))}, not {merged!r}")
     survey = Survey(model, recorded)
-    elsewhere = adopt_handles(survey) if survey.kind is not None else []
+    elsewhere = adopt_handles(survey, recorded) if survey.kind is not None else []
     known = survey.names
     if survey.kind is None or not known:
         raise AdapterError(

@@ -13,19 +13,24 @@ from peftviz.live.peft_facts import is_handle_class
 
 if TYPE_CHECKING:
     from peftviz.live.survey import Survey
+    from peftviz.live.walk import Walk
 
 
-def adopt_handles(survey: Survey) -> list[torch.nn.Module]:
+def adopt_handles(survey: Survey, recorded: Walk | None = None) -> list[torch.nn.Module]:
     """Finds PEFT's handles on the same base among all living objects, and lets the survey look after them too.
 
     One look at the heap, and none where the count of references says that nobody else holds the base. It is sound
     since only identity counts: an object whose class is a handle of PEFT's, that is no part of the model, and that
     leads to the same base.
 
+    Args:
+        survey: The model.
+        recorded: The walk that it was surveyed from, where that is still kept.
+
     Returns:
         The tuners, or whole handles where there is no tuner, that were found.
     """
-    if not _has_several_holders(survey.model):
+    if not _has_several_holders(survey, recorded):
         return []
     base = base_of(survey.model)
     known = {id(module) for module in survey.tree.modules}
@@ -44,10 +49,15 @@ def adopt_handles(survey: Survey) -> list[torch.nn.Module]:
     return [handle for handle in inner if registry_of_handle(handle)]
 
 
-def _has_several_holders(model: torch.nn.Module) -> bool:
+def _has_several_holders(survey: Survey, recorded: Walk | None) -> bool:
     """Whether more refers to the base than to the modules inside it, of which their parent alone holds at least one."""
-    items = [base_of(model)]
+    items = [base_of(survey.model)]
     items += [child for child in vars(items[0])["_modules"].values() if child is not None]
     items += [child for item in items[1:] for child in vars(item)["_modules"].values() if child is not None]
+    noted = [owner for owner, _, _ in survey.registry_owners]
+    if recorded is not None:
+        noted += [owner for _, owner in recorded.registries]
+    own = sum(owner is items[0] for owner in noted)
+    del noted
     counts = list(map(sys.getrefcount, items))
-    return counts[0] > min(counts[1:], default=0)
+    return counts[0] - own > min(counts[1:], default=0)

@@ -7,6 +7,7 @@ import torch
 from peft import LoHaConfig, PeftMixedModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.lora import LoraModel
 
+from peftviz.live import elsewhere
 from peftviz.live.capture import capture
 from peftviz.live.deletion import delete_adapter
 from peftviz.live.session import watch
@@ -159,3 +160,16 @@ def test_a_second_handle_on_one_base_is_not_left_lying(through: str, name: str) 
     assert report.model is base
     for model in (base, first, second):
         assert torch.equal(output(model), plain)
+
+
+def test_a_base_that_nobody_else_holds_costs_no_look_at_the_heap(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = get_peft_model(llama(), lora(("q_proj",)), adapter_name="a")
+    model.add_adapter("b", lora(("v_proj",)))
+    looks = []
+    monkeypatch.setattr(elsewhere.gc, "get_objects", lambda: looks.append(1) or [])
+    delete_adapter(model, "b")
+    assert looks == []
+    base = model.get_base_model()
+    delete_adapter(model, "a")
+    assert looks == [1]
+    assert output(base).shape == (1, 3, 32)
