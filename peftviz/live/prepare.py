@@ -206,7 +206,7 @@ def prepare(
         bare = {tree.paths[row] for row, _ in done if is_bare_afterwards(tree.modules[row], prepared.leaving.keys())}
         correct_targets(survey, bare, edits)
     _forget_configs(prepared, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
-    if wanted:
+    if wanted or done:  # PEFT may have deleted the last one, and left its wrappers
         _empty_handles(survey, wanted, edits)
     if restored and (is_last or mend):
         _restore(prepared, restored, actions)

@@ -214,7 +214,7 @@ class AdapterMachine(RuleBasedStateMachine):
         if not self.adapters:
             self.expected = {"PV102"}
 
-    @precondition(lambda self: len(self.adapters) > 1 and not (self.tainted or self.merged))
+    @precondition(lambda self: len(self.adapters) > 1 and not (self.tainted or self.merged or self.family.mixed))
     @rule(which=pick)
     def delete_layer_by_layer(self, which: int) -> None:
         name = self._other(which)
