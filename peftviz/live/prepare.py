@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter, methodcaller
+from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from peftviz.core.plan import Actions, DeletionPlan, Noted
 from peftviz.live.activity import (
@@ -18,28 +16,24 @@ from peftviz.live.activity import (
     was_switched_off,
     wrapped_parameters,
 )
-from peftviz.live.adaption import Swap, own_parameters, swaps
-from peftviz.live.handles import base_of, loses_all, outer_handles, starting_anew, without_adapter
-from peftviz.live.keeping import plain_tensors, replaced
+from peftviz.live.adaption import Swap, swaps
+from peftviz.live.doomed import doomed_in_containers, doomed_outside, weighers
+from peftviz.live.forgetting import empty_handles, forget_configs
+from peftviz.live.handles import base_of, loses_all
+from peftviz.live.keeping import replaced
 from peftviz.live.limits import limits_of
 from peftviz.live.peft_facts import (
-    ACTIVE_OF_HANDLE,
     DISABLED_OF_LAYER,
-    FIRST_ADDED,
-    FORWARDED,
     MERGED_OF_LAYER,
-    MIXIN_LOADED,
-    MODULE_NAMES_OF_HANDLE,
     WEIGHER,
     experts_of,
     handle_kind,
     is_auxiliary_wrapper,
     is_for_inference,
     is_peft_class,
-    saved_modules,
 )
-from peftviz.live.survey import Container, Holder, Survey, is_wrapper
-from peftviz.live.sweep import Edits, as_list, searched, sweep_containers, sweep_hooks, sweep_state
+from peftviz.live.survey import Container, Holder, Survey
+from peftviz.live.sweep import Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.unwrap import (
     correct_declarations,
     correct_targets,
@@ -49,13 +43,11 @@ from peftviz.live.unwrap import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-_stores = itemgetter("_modules", "_parameters", "_buffers")
+    import torch
+
 _storage, _address = methodcaller("untyped_storage"), attrgetter("_cdata")
-
-_BARE = frozenset({bool, int, float, str, type(None)})
-"""What the dictionaries by adapter of a layer mostly hold: no tensors in them."""
 
 
 @dataclass
@@ -142,8 +134,8 @@ def prepare(
     prepared.merged = [holder for holder, _ in merged]
     actions += [("unmerge", holder.row, "", "taken out of the base weights") for holder, _ in merged]
     prepared.doomed = [
-        *_doomed(survey, wanted, kept),
-        *_doomed_outside(survey, wanted, prepared.swaps),
+        *doomed_in_containers(survey, wanted, kept),
+        *doomed_outside(survey, wanted, prepared.swaps),
         *replaced(survey, kept),
     ]
     prepared.doomed_ids = {id(tensor) for *_, tensor in prepared.doomed}
@@ -205,9 +197,9 @@ def prepare(
         tree = survey.tree
         bare = {tree.paths[row] for row, _ in done if is_bare_afterwards(tree.modules[row], prepared.leaving.keys())}
         correct_targets(survey, bare, edits)
-    _forget_configs(prepared, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
+    forget_configs(survey, edits, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
     if wanted or done:  # PEFT may have deleted the last one, and left its wrappers
-        _empty_handles(survey, wanted, edits)
+        empty_handles(survey, wanted, edits)
     if restored and (is_last or mend):
         _restore(prepared, restored, actions)
     actions += [
@@ -237,90 +229,6 @@ def prepare(
 
 def _merged(module: torch.nn.Module) -> list[str]:
     return as_list(vars(module).get(MERGED_OF_LAYER)) if is_peft_class(type(module)) else []
-
-
-def _doomed(
-    survey: Survey, names: frozenset[str], kept: Mapping[int, torch.nn.Module]
-) -> Iterator[tuple[Container, str, torch.Tensor]]:
-    """Tensors that go with the names: the container that holds each, its path from there, the tensor.
-
-    A tensor that another adapter holds too, as the projections of VeRA, stays.
-    """
-    seen = {id(tensor) for module in kept.values() for tensor in plain_tensors(module)}
-    for container in survey.containers:
-        if names.isdisjoint(container.keys):
-            continue
-        inner_modules, parameters, buffers = _stores(container.module.__dict__)
-        if parameters or buffers:
-            own_tensors = {**parameters, **buffers}
-            seen.update(id(tensor) for key, tensor in own_tensors.items() if key not in names)
-        for name in filter(names.__contains__, container.keys):
-            module = inner_modules.get(name)
-            tensors: dict[str, torch.Tensor | None]
-            if module is None:
-                own = parameters.get(name, buffers.get(name))
-                tensors = {"": own} if isinstance(own, torch.Tensor) else {}
-            else:
-                inside = module.__dict__
-                if inside.get("_modules", True):
-                    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-                else:  # a leaf is read directly, which is much faster
-                    own, left_out = inside["_parameters"], inside["_buffers"]
-                    tensors = {**own, **left_out} if left_out else own
-            for inner, tensor in tensors.items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield container, f"{name}.{inner}" if inner else name, tensor
-
-
-def _doomed_outside(
-    survey: Survey, names: frozenset[str], swapped: list[Swap]
-) -> Iterator[tuple[Container, str, torch.Tensor]]:
-    """Tensors that go with the names and lie in no container: in dictionaries by adapter, or swapped into the tree."""
-    for swap in swapped:
-        for parent, name, replacement in swap.leaving:
-            at = Container(parent, swap.holder, name, (), False)
-            for inner, parameter in own_parameters(replacement).items():
-                yield at, inner, parameter
-    for holder in weighers(survey, names):
-        weigher = vars(holder.module)["_modules"][WEIGHER]
-        at = Container(weigher, holder, WEIGHER, (), False)
-        for path, parameter in weigher.named_parameters():
-            yield at, path, parameter
-    seen: set[int] = set()
-    for holder in survey.holders:
-        slots = vars(holder.module)
-        for attribute in searched(tuple(slots), tuple(map(type, slots.values()))):
-            value = slots[attribute]
-            if type(value) is not dict or names.isdisjoint(value):
-                continue
-            for name in names.intersection(value):
-                if type(value[name]) in _BARE:
-                    continue
-                seen = seen or set(map(id, survey.parameters))
-                for path, tensor in _tensors_in(value[name], name):
-                    if id(tensor) not in seen:
-                        seen.add(id(tensor))
-                        yield Container(holder.module, holder, attribute, (), False), path, tensor
-
-
-def weighers(survey: Survey, names: Collection[str]) -> list[Holder]:
-    """Tuners that weigh experts which go."""
-    if not any(experts_of(config) for name, config in survey.configs.items() if name in names):
-        return []
-    return [holder for holder in survey.holders if WEIGHER in vars(holder.module)["_modules"]]
-
-
-def _tensors_in(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:
-    """Tensors that a value of a dictionary by adapter holds: itself, in lists, in modules."""
-    if isinstance(value, torch.Tensor):
-        yield path, value
-    elif isinstance(value, torch.nn.Module):
-        for name, tensor in (*value.named_parameters(), *value.named_buffers()):
-            yield f"{path}.{name}", tensor
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _tensors_in(item, f"{path}.{index}")
 
 
 def _size(prepared: Prepared) -> tuple[int, int]:
@@ -397,54 +305,6 @@ def _restore(prepared: Prepared, restored: dict[int, bool], actions: list[Noted]
             count += _flag(prepared, parameter, wanted)
     if count:
         actions.append(("restore", 0, "", f"requires_grad of {count} parameters, as in the baseline"))
-
-
-def _forget_configs(
-    prepared: Prepared, names: frozenset[str], *, is_last: bool, unwrap: bool, actions: list[Noted]
-) -> None:
-    survey, edits = prepared.survey, prepared.edits
-    gone_modules: set[str] = set()
-    for row, registry in survey.registries:
-        for name in registry:
-            if name in names:
-                gone_modules |= saved_modules(registry[name])
-                edits.delete(registry, name)
-                actions.append(("forget", row, "", f"config of {name!r}"))
-    gone = gone_modules.difference(
-        *(saved_modules(config) for name, config in survey.configs.items() if name not in names)
-    )
-    owners = [holder.module for holder in survey.holders if not is_wrapper(type(holder.module))]
-    for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
-        listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)
-        if not isinstance(listed, set) or not (is_last or listed & gone):
-            continue
-        if (is_last or listed <= gone) and not is_peft_class(type(owner)):
-            edits.delete(vars(owner), MODULE_NAMES_OF_HANDLE)  # a base model had no such attribute
-        else:
-            edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, None if is_last else (listed - gone) or None)
-    if not is_last:
-        return
-    for owner, attribute, row in survey.registry_owners:
-        if not is_peft_class(type(owner)) and unwrap:
-            edits.delete(vars(owner), attribute)
-            actions.append(("forget", row, "", f"attribute {attribute}"))
-    for owner, _, row in survey.registry_owners:
-        if MIXIN_LOADED in vars(owner) and not is_peft_class(type(owner)):
-            if getattr(type(owner), MIXIN_LOADED, None) is False:
-                edits.delete(vars(owner), MIXIN_LOADED)
-            else:
-                edits.set(vars(owner), MIXIN_LOADED, False)
-            actions.append(("forget", row, "", f"attribute {MIXIN_LOADED}"))
-
-
-def _empty_handles(survey: Survey, names: Collection[str], edits: Edits) -> None:
-    """Lets handles that have no adapter left act as the base until they get one."""
-    for handle in outer_handles(survey):
-        if loses_all(handle, names) and handle_kind(base_of(handle)) is None and ACTIVE_OF_HANDLE in vars(handle):
-            for method in FORWARDED:
-                if callable(getattr(type(handle), method, None)):
-                    edits.set(vars(handle), method, without_adapter(method, handle))
-            edits.set(vars(handle), FIRST_ADDED, starting_anew(handle))
 
 
 def _words(names: tuple[str, ...]) -> str:
