@@ -43,8 +43,10 @@ def test_it_says_what_is_learned_on_which_peft_and_where_to_look_and_ends_with_e
     assert re.search(r"^## (Exercises|练习)\n\n1\. ", texts[-1], re.MULTILINE)
 
 
-def test_the_widget_is_shown(notebook: Any) -> None:
-    assert any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for _, output in outputs(notebook))
+def test_the_view_is_shown_and_needs_no_kernel(notebook: Any) -> None:
+    shown = [output["data"] for _, output in outputs(notebook) if "data" in output]
+    assert any("<details" in "".join(data.get("text/html", "")) for data in shown)
+    assert [data for data in shown if "application/vnd.jupyter.widget-view+json" in data] == []
 
 
 def test_every_cell_was_run_in_order_without_error(notebook: Any) -> None:

@@ -11,6 +11,8 @@ from jinja2 import DictLoader
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import ExecutePreprocessor
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 # The stock page fetches scripts from a content delivery network; the tutorials need none of them. Its theme is light or
 # dark; this one follows the reader.
 _TEMPLATE = """
@@ -29,9 +31,10 @@ _TEMPLATE = """
 
 
 def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
-    """Runs all cells from top to bottom and returns the notebook with its outputs, without widget state.
+    """Runs all cells from top to bottom and returns the notebook with its outputs, without widgets.
 
-    The widgets then appear by their static HTML: with saved state, a page would load them from outside hosts.
+    They then appear by their static HTML: with saved state a page would load them from outside hosts, and without it a
+    notebook that is opened says "model not found" in their place.
     """
     notebook = nbformat.read(source, as_version=4)
     resources = {"metadata": {"path": str(source.parent)}}
@@ -40,6 +43,9 @@ def execute(source: Path, *, timeout: int = 300) -> nbformat.NotebookNode:
     )
     executor.preprocess(notebook, resources)
     notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET, None)
     notebook.metadata["language_info"] = {"name": "python"}  # the rest would name the Python at hand
     return notebook
 
