@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from peftviz.core.timeline import Step as Step
     from peftviz.core.timeline import Timeline as Timeline
     from peftviz.errors import PeftvizError as PeftvizError
-    from peftviz.live.capture import capture as capture
-    from peftviz.live.deletion import DeletionReport as DeletionReport
-    from peftviz.live.deletion import delete_adapter as delete_adapter
-    from peftviz.live.deletion import plan_deletion as plan_deletion
-    from peftviz.live.repair import RepairReport as RepairReport
-    from peftviz.live.repair import repair as repair
-    from peftviz.live.session import Session as Session
-    from peftviz.live.session import watch as watch
-    from peftviz.live.switching import OperationReport as OperationReport
-    from peftviz.live.unload import UnloadReport as UnloadReport
-    from peftviz.live.unload import unload as unload
+    from peftviz.live.activation.switching import OperationReport as OperationReport
+    from peftviz.live.removal.deletion import DeletionReport as DeletionReport
+    from peftviz.live.removal.deletion import delete_adapter as delete_adapter
+    from peftviz.live.removal.deletion import plan_deletion as plan_deletion
+    from peftviz.live.removal.repair import RepairReport as RepairReport
+    from peftviz.live.removal.repair import repair as repair
+    from peftviz.live.removal.unload import UnloadReport as UnloadReport
+    from peftviz.live.removal.unload import unload as unload
+    from peftviz.live.sessions.session import Session as Session
+    from peftviz.live.sessions.session import watch as watch
+    from peftviz.live.snapshots.capture import capture as capture
     from peftviz.views.language import set_language as set_language
     from peftviz.views.widget import Inspector as Inspector
 
@@ -44,31 +44,31 @@ _HOMES = {
     "Audit": "core.audit",
     "Change": "core.diff",
     "DeletionPlan": "core.plan",
-    "DeletionReport": "live.deletion",
+    "DeletionReport": "live.removal.deletion",
     "Diff": "core.diff",
     "Finding": "core.audit",
     "Inspector": "views.widget",
     "OperationPlan": "core.operation_plan",
-    "OperationReport": "live.switching",
+    "OperationReport": "live.activation.switching",
     "PeftvizError": "errors",
-    "RepairReport": "live.repair",
-    "Session": "live.session",
+    "RepairReport": "live.removal.repair",
+    "Session": "live.sessions.session",
     "Snapshot": "core.snapshot",
     "Step": "core.timeline",
     "Timeline": "core.timeline",
-    "UnloadReport": "live.unload",
+    "UnloadReport": "live.removal.unload",
     "assert_clean": "auditing",
     "audit": "auditing",
-    "capture": "live.capture",
-    "delete_adapter": "live.deletion",
+    "capture": "live.snapshots.capture",
+    "delete_adapter": "live.removal.deletion",
     "diff": "core.diff",
     "load": "core.serialize",
     "patch": "core.patch",
-    "plan_deletion": "live.deletion",
-    "repair": "live.repair",
+    "plan_deletion": "live.removal.deletion",
+    "repair": "live.removal.repair",
     "set_language": "views.language",
-    "unload": "live.unload",
-    "watch": "live.session",
+    "unload": "live.removal.unload",
+    "watch": "live.sessions.session",
 }
 
 __all__ = sorted(_HOMES)

@@ -12,8 +12,8 @@ from peftviz.errors import AuditFailure
 if TYPE_CHECKING:
     import torch
 
-    from peftviz.live.optimizers import Optimizers
-    from peftviz.live.session import Session
+    from peftviz.live.sessions.session import Session
+    from peftviz.live.snapshots.optimizers import Optimizers
 
 _LISTED = 10
 
@@ -42,7 +42,7 @@ def audit(
     found, history = _judged(model_or_snapshot, baseline)
     if optimizer is None:
         return found
-    from peftviz.live.optimizers import read_optimizers
+    from peftviz.live.snapshots.optimizers import read_optimizers
 
     return with_optimizers(found, read_optimizers(optimizer, found.snapshot), history=history)
 
@@ -63,7 +63,7 @@ def _judged(
         if baseline is None or baseline is recorded.baseline:
             return recorded.audit, history
         return audit_snapshot(recorded.after, baseline=baseline, history=history), history
-    from peftviz.live.capture import capture
+    from peftviz.live.snapshots.capture import capture
 
     values = "sample" if baseline is None else baseline.values
     return audit_snapshot(capture(recorded, values=values), baseline=baseline), ()

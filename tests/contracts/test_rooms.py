@@ -22,6 +22,9 @@ FORBIDDEN = {
     "live": {"anywidget", "graphviz", "ipywidgets", "pandas", "traitlets"},
 }
 
+# Within `live`, from the ground up: a folder imports what is below it.
+FLOORS = ["snapshots", "removal", "activation", "sessions"]
+
 EXCEPTIONS = {
     "core/display.py": {"peftviz.views"},  # the one hook by which objects show themselves
 }
@@ -81,6 +84,13 @@ def test_a_room_imports_only_what_it_may(name: str) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("live/") and name.count("/") == 2])
+def test_a_folder_of_live_imports_what_is_below_it(name: str) -> None:
+    above = FLOORS[FLOORS.index(name.split("/")[1]) + 1 :]
+    found = set(imports(FILES[name].read_text(encoding="utf-8")))
+    assert not [module for module in found for floor in above if module.startswith(f"peftviz.live.{floor}")]
+
+
 @pytest.mark.parametrize("name", [name for name in FILES if name != "live/peft_facts.py"])
 def test_peft_is_imported_in_one_file_only(name: str) -> None:
     found = [module for module in imports(FILES[name].read_text(encoding="utf-8")) if module.split(".")[0] == "peft"]
@@ -96,11 +106,11 @@ def test_no_file_outgrows_its_reader(name: str) -> None:
     ("room", "source"),
     [
         ("core", "import torch"),
-        ("core", "def f():\n    from peftviz.live.capture import capture"),
+        ("core", "def f():\n    from peftviz.live.snapshots.capture import capture"),
         ("core", "from peftviz import views"),
         ("core", "if TYPE_CHECKING:\n    pass\nelse:\n    import pandas"),
         ("core", "import importlib\nimportlib.import_module('peft.tuners')"),
-        ("views", "import peftviz.live.session"),
+        ("views", "import peftviz.live.sessions.session"),
         ("views", "import transformers.integrations"),
         ("live", "import ipywidgets"),
     ],

@@ -12,7 +12,7 @@ import torch
 import peftviz
 from peftviz.auditing import assert_clean, audit
 from peftviz.core.timeline import Timeline
-from peftviz.live.session import Session, watch
+from peftviz.live.sessions.session import Session, watch
 from tests.live.audited import HEAD, base, delete_per_layer, lora, two
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of what is done here on purpose

@@ -16,7 +16,7 @@ from peftviz import capture
 from peftviz.auditing import assert_clean, audit
 from peftviz.core.finding import Finding
 from peftviz.errors import AuditFailure, ModelError
-from peftviz.live.repair import repair
+from peftviz.live.removal.repair import repair
 from tests.live.audited import HEAD, base, lora, two
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of what is done here on purpose

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from peftviz import capture
-from peftviz.live.bulk import values_of
+from peftviz.live.snapshots.bulk import values_of
 
 
 class Noted(dict):

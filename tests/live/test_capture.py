@@ -15,7 +15,7 @@ from torch import nn
 from peftviz import PeftvizError, capture, diff
 from peftviz.core.rows import BaseModel
 from peftviz.core.tables import Role
-from peftviz.live.identity import IdentityRegistry
+from peftviz.live.snapshots.identity import IdentityRegistry
 from tests.live import audited
 
 

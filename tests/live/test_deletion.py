@@ -11,7 +11,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.auditing import audit
 from peftviz.errors import AdapterError, ModelError
-from peftviz.live.deletion import delete_adapter, plan_deletion
+from peftviz.live.removal.deletion import delete_adapter, plan_deletion
 from tests.live.zoo import Handle, llama, lora, net, one_adapter, output, two_adapters
 from tests.oracle import describe, differences, photograph
 

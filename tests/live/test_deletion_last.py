@@ -8,8 +8,8 @@ from peft import get_peft_model
 
 from peftviz.core.diff import diff
 from peftviz.errors import AdapterError
-from peftviz.live.capture import capture
-from peftviz.live.deletion import delete_adapter, plan_deletion
+from peftviz.live.removal.deletion import delete_adapter, plan_deletion
+from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import CASES, HAS_TOKENS, Handle, llama, lora, net, output, two_adapters
 from tests.oracle import differences
 

@@ -12,8 +12,8 @@ import torch
 
 from peftviz.auditing import audit
 from peftviz.errors import AdapterError
-from peftviz.live.capture import capture
-from peftviz.live.deletion import delete_adapter, plan_deletion
+from peftviz.live.removal.deletion import delete_adapter, plan_deletion
+from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import (
     LONE,
     METHODS,

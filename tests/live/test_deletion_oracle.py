@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from peftviz.live.capture import capture
-from peftviz.live.deletion import delete_adapter
+from peftviz.live.removal.deletion import delete_adapter
+from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import CASES, WAYS, Handle, has_way, one_adapter, output, two_adapters
 from tests.oracle import compare, describe, differences
 

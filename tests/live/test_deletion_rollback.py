@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from peftviz.errors import VerificationError
-from peftviz.live import deletion
-from peftviz.live.deletion import delete_adapter, plan_deletion
-from peftviz.live.journal import Journal
+from peftviz.live.removal import deletion
+from peftviz.live.removal.deletion import delete_adapter, plan_deletion
+from peftviz.live.removal.journal import Journal
 from tests.live.zoo import HAS_TOKENS, LONE, METHODS, Handle, two_adapters
 from tests.oracle import photograph
 
 if TYPE_CHECKING:
-    from peftviz.live.prepare import Prepared
+    from peftviz.live.removal.prepare import Prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -7,7 +7,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.errors import AdapterError
-from peftviz.live.deletion import delete_adapter
+from peftviz.live.removal.deletion import delete_adapter
 from tests.live.zoo import (
     METHODS,
     Case,

@@ -6,8 +6,8 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from peftviz.live.capture import capture
-from peftviz.live.deletion import delete_adapter
+from peftviz.live.removal.deletion import delete_adapter
+from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import ATTENTION, CHANGING, Handle, adapter_alone, answer, both_adapters, lora, output
 from tests.live.zoo.models import llama, llama_with_biases
 from tests.oracle import compare, describe, differences

@@ -7,10 +7,10 @@ import torch
 from peft import LoHaConfig, PeftMixedModel, get_peft_model, inject_adapter_in_model
 from peft.tuners.lora import LoraModel
 
-from peftviz.live import elsewhere
-from peftviz.live.capture import capture
-from peftviz.live.deletion import delete_adapter
-from peftviz.live.session import watch
+from peftviz.live.removal import elsewhere
+from peftviz.live.removal.deletion import delete_adapter
+from peftviz.live.sessions.session import watch
+from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import llama, lora, net, output
 from tests.oracle import compare, describe, differences
 

@@ -12,9 +12,9 @@ import peft
 import pytest
 import torch
 
-from peftviz.live import interception, recorder
 from peftviz.live.peft_facts import import_peft, operation_functions
-from peftviz.live.session import Session, watch
+from peftviz.live.sessions import interception, recorder
+from peftviz.live.sessions.session import Session, watch
 from tests.live.watched import (
     PEFT_WARNS,
     PeftMixedModel,

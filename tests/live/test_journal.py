@@ -7,7 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from peftviz.live.journal import Journal
+from peftviz.live.removal.journal import Journal
 
 
 def test_items_come_back_at_their_place() -> None:

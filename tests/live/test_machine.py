@@ -25,7 +25,7 @@ from peft import get_peft_model
 
 import peftviz
 from peftviz.errors import AdapterError
-from peftviz.live import switching
+from peftviz.live.activation import switching
 from tests.live.audited import delete_per_layer
 from tests.live.families import FAMILIES, Family
 from tests.live.zoo import output

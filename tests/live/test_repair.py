@@ -12,8 +12,8 @@ from peft import VeraConfig, get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.auditing import audit
-from peftviz.live.capture import capture
-from peftviz.live.repair import repair
+from peftviz.live.removal.repair import repair
+from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import CASES, WAYS, Handle, has_way, llama, lora, one_adapter, output, two_adapters
 from tests.oracle import compare, describe, differences, photograph
 

@@ -18,7 +18,7 @@ from peftviz import capture
 from peftviz.auditing import audit
 from peftviz.core.rules import RULES
 from peftviz.core.snapshot import Snapshot
-from peftviz.live.repair import repair
+from peftviz.live.removal.repair import repair
 from tests.live.audited import HEAD, base, delete_per_layer, lora
 from tests.live.zoo import METHODS, Handle, case_of, llama, one_adapter, output, two_adapters
 from tests.oracle import compare, describe, differences

@@ -14,7 +14,7 @@ from peft import IA3Config
 
 from peftviz.core.timeline import BY_HAND, OUTSIDE
 from peftviz.errors import ModelError, SessionClosedError
-from peftviz.live.session import Session, watch
+from peftviz.live.sessions.session import Session, watch
 from tests.live.watched import PEFT_WARNS, WarningModel, get_peft_model, inject_adapter_in_model, llama, lora, tokens
 
 pytestmark = [pytest.mark.filterwarnings(rule) for rule in PEFT_WARNS]

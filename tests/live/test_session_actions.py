@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from peftviz.errors import AdapterError, SessionClosedError
-from peftviz.live.deletion import delete_adapter
-from peftviz.live.session import Session, watch
+from peftviz.live.removal.deletion import delete_adapter
+from peftviz.live.sessions.session import Session, watch
 from tests.live.watched import PEFT_WARNS, get_peft_model, llama, lora, tokens
 
 pytestmark = [pytest.mark.filterwarnings(rule) for rule in PEFT_WARNS]

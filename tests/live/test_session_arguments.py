@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 import pytest
 import torch
 
-from peftviz.live.arguments import MAX_LENGTH, error_text, message_text, short_text
+from peftviz.live.sessions.arguments import MAX_LENGTH, error_text, message_text, short_text
 from tests.live.watched import lora
 
 

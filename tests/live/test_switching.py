@@ -11,9 +11,9 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.errors import AdapterError, ModelError, SessionClosedError, VerificationError
-from peftviz.live import switching
-from peftviz.live.session import Session, watch
-from peftviz.live.switching import OperationReport, plan_operation
+from peftviz.live.activation import switching
+from peftviz.live.activation.switching import OperationReport, plan_operation
+from peftviz.live.sessions.session import Session, watch
 from tests.live.watched import PEFT_WARNS, PeftMixedModel, get_peft_model, inject_adapter_in_model, llama, lora, tokens
 from tests.oracle import describe as described
 from tests.oracle import differences

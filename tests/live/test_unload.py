@@ -11,7 +11,7 @@ from peft import PromptTuningConfig, get_peft_model, inject_adapter_in_model
 
 import peftviz
 from peftviz.errors import AdapterError, ModelError
-from peftviz.live.journal import Journal
+from peftviz.live.removal.journal import Journal
 from tests.live.zoo import (
     CASES,
     HAS_TOKENS,

@@ -1,0 +1,311 @@
+"""The general rule: where the name of an adapter lives in a model, and the edits that take it away.
+
+No list of attribute names is kept and PEFT's own deletion is not called. A name lives in
+
+1. a `ModuleDict`, `ParameterDict` or `BufferDict` that a module of PEFT's holds, as a key;
+2. the instance attributes of PEFT's modules, through dictionaries, lists, tuples, sets, strings and plain objects of
+   PEFT's, to a bounded depth;
+3. `_non_persistent_buffers_set`;
+4. hooks of PEFT's: arguments of partials and closure cells; handles of such hooks in the attributes of 2.
+
+Everything here reads. `Edits` only notes what has to be done to which dictionary.
+"""
+
+from __future__ import annotations
+
+import functools
+from operator import itemgetter
+from types import CellType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from peftviz.live.peft_facts import (
+    ACTIVE_OF_HANDLE,
+    ACTIVE_OF_LAYER,
+    MERGED_OF_LAYER,
+    NOT_ADAPTER_NAMES,
+    is_config_class,
+    is_peft_class,
+    is_peft_function,
+)
+from peftviz.live.snapshots.module_state import NON_PERSISTENT
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, MutableMapping
+    from collections.abc import Set as AbstractSet
+
+    from peftviz.live.removal.survey import Container, Holder, Survey
+
+MAX_DEPTH = 6
+
+SLOTS = frozenset(vars(torch.nn.Module()))
+
+BY_OWN_RULES = (ACTIVE_OF_HANDLE, ACTIVE_OF_LAYER, MERGED_OF_LAYER)
+
+UNSEARCHED = SLOTS | NOT_ADAPTER_NAMES | {*BY_OWN_RULES}
+"""Attributes that the walk through `vars` leaves out; activity, merging and registries are read by their own rules."""
+
+HOOK_SLOTS = ("_forward_hooks", "_forward_pre_hooks")
+HOOK_FLAGS = ("_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks_with_kwargs")
+
+
+_stores = itemgetter("_modules", "_parameters", "_buffers")
+
+
+class Edits:
+    """Edits of dictionaries, each key of a dictionary once."""
+
+    def __init__(self) -> None:
+        self.list: list[tuple[str, MutableMapping[Any, Any], Any, Any]] = []
+        self._seen: set[tuple[int, Any]] = set()
+
+    def set(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> bool:
+        """Notes `mapping[key] = value`; False when that key has an edit already."""
+        mark = (id(mapping), key)
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        self.list.append(("set", mapping, key, value))
+        return True
+
+    def delete(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
+        """Notes `del mapping[key]`; False when that key has an edit already."""
+        mark = (id(mapping), key)
+        if mark in self._seen:
+            return False
+        self._seen.add(mark)
+        self.list.append(("del", mapping, key, None))
+        return True
+
+
+def container_slots(container: torch.nn.Module, name: str) -> list[MutableMapping[Any, Any]]:
+    """The dictionaries of a container that have the name as a key."""
+    slots = container.__dict__
+    found = [mapping for mapping in _stores(slots) if name in mapping]
+    if isinstance(slots.get("_keys"), dict) and name in slots["_keys"]:
+        found.append(slots["_keys"])
+    if name in slots and name not in SLOTS:
+        found.append(slots)
+    return found
+
+
+def sweep_containers(survey: Survey, names: AbstractSet[str], edits: Edits) -> Iterator[tuple[Container, str]]:
+    """Notes the removal of what containers hold under the names.
+
+    Yields:
+        The container and the name.
+    """
+    ordered = sorted(names)
+    for container in survey.containers:
+        if names.isdisjoint(container.keys) and not container.is_odd:
+            continue
+        for name in ordered:
+            hit = False
+            for mapping in container_slots(container.module, name):
+                hit |= edits.delete(mapping, name)
+            if hit:
+                yield container, name
+        if container.is_odd:
+            slots = vars(container.module)
+            left_out = slots[NON_PERSISTENT]
+            if left_out and not left_out.isdisjoint(names):
+                edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+    for group, held in survey.groups:
+        for container in held:
+            if container.keys and all(key in names for key in container.keys):
+                edits.delete(vars(group)["_modules"], container.name.rpartition(".")[2])
+
+
+def sweep_state(
+    holder: Holder, names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits
+) -> list[str]:
+    """Notes the removal of the names from the attributes of one of PEFT's modules.
+
+    Args:
+        holder: The module.
+        names: Names to take away.
+        known: All adapter names; a dictionary keyed by nothing else is keyed by adapter.
+        replacement: What a plain string attribute that names the adapter becomes.
+        edits: Where to note it.
+
+    Returns:
+        Names of the attributes concerned.
+    """
+    touched = []
+    slots = vars(holder.module)
+    for attribute in searched(tuple(slots), tuple(map(type, slots.values()))):
+        value = slots[attribute]
+        cls = type(value)
+        if cls is dict:
+            if value and _strip_dict(value, names, known, replacement, edits, 0):
+                touched.append(attribute)
+            continue
+        if cls is str:
+            if value in names and "adapter" in attribute and edits.set(slots, attribute, replacement):
+                touched.append(attribute)
+            continue
+        hit, changed = _strip(value, names, known, replacement, edits, 0)
+        if changed is not value:
+            edits.set(slots, attribute, changed)
+        if hit:
+            touched.append(attribute)
+    left_out = slots[NON_PERSISTENT]
+    if left_out and not left_out.isdisjoint(names) and holder.is_container:
+        edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+    return touched
+
+
+@functools.lru_cache(maxsize=4096)
+def searched(attributes: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
+    """Which attributes of a module can hold a name, by their names and the types of their values."""
+    return tuple(
+        attribute
+        for attribute, cls in zip(attributes, classes, strict=True)
+        if cls not in _ATOMS and attribute not in UNSEARCHED
+    )
+
+
+_ATOMS = frozenset({bool, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
+
+
+def _strip(
+    value: Any, names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits, depth: int
+) -> tuple[bool, Any]:
+    """Whether the names were found, and the value without them: for dictionaries the same object, else another."""
+    if depth > MAX_DEPTH or type(value) in _ATOMS:
+        return False, value
+    if isinstance(value, dict):
+        return _strip_dict(value, names, known, replacement, edits, depth), value
+    if isinstance(value, (set, frozenset)):
+        kept = [item for item in value if not (type(item) is str and item in names)]
+        return (True, type(value)(kept)) if len(kept) < len(value) else (False, value)
+    if type(value) in (list, tuple):
+        if not value:
+            return False, value
+        hit = False
+        changed = False
+        items = []
+        for item in value:
+            if type(item) is str:
+                if item in names:
+                    hit = changed = True
+                    continue
+                items.append(item)
+                continue
+            inner_hit, inner = _strip(item, names, known, replacement, edits, depth + 1)
+            hit |= inner_hit
+            changed |= inner is not item
+            if inner is not None or item is None:
+                items.append(inner)
+        return hit, (type(value)(items) if changed else value)
+    cls = type(value)
+    if cls is RemovableHandle:
+        hook = (value.hooks_dict_ref() or {}).get(value.id)
+        if hook is None:
+            return False, None  # a handle of a hook that is gone
+        return (True, None) if is_peft_function(hook) and _carries(hook, names, 0) else (False, value)
+    if is_peft_class(cls) and not isinstance(value, (torch.nn.Module, type)) and not is_config_class(cls):
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict):
+            return _strip_dict(attributes, names, known, replacement, edits, depth), value
+    return False, value
+
+
+def _strip_dict(
+    mapping: dict[Any, Any], names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits, depth: int
+) -> bool:
+    if not mapping:
+        return False
+    hit = not names.isdisjoint(mapping)
+    if hit:
+        for name in names.intersection(mapping):
+            edits.delete(mapping, name)
+    if mapping.keys() <= known:
+        return hit  # keyed by adapter: what stays belongs to the others
+    for key, item in mapping.items():
+        if type(key) is str and key in names:
+            continue
+        if type(item) is str:
+            if item in names and isinstance(key, str) and "adapter" in key:
+                hit |= edits.set(mapping, key, replacement)
+            continue
+        inner_hit, inner = _strip(item, names, known, replacement, edits, depth + 1)
+        if inner is not item:
+            edits.set(mapping, key, inner)
+        hit |= inner_hit
+    return hit
+
+
+def sweep_hooks(
+    survey: Survey, names: Collection[str], edits: Edits, leaving: Collection[int] = ()
+) -> Iterator[tuple[Holder, str]]:
+    """Notes the removal of PEFT's hooks that carry one of the names, or are methods of a module that goes.
+
+    Args:
+        survey: The model.
+        names: Names that go.
+        edits: Where to note it.
+        leaving: `id` of PEFT's modules that go.
+
+    Yields:
+        The module and the name of the hook's function.
+    """
+    for holder in survey.hooked:
+        slots = vars(holder.module)
+        for slot in HOOK_SLOTS:
+            for key, hook in slots[slot].items():
+                spent = _carries(hook, names, 0) or id(getattr(hook, "__self__", None)) in leaving
+                if spent and is_peft_function(hook) and edits.delete(slots[slot], key):
+                    for flags in HOOK_FLAGS:
+                        if flags.startswith(slot) and key in slots.get(flags, ()):
+                            edits.delete(slots[flags], key)
+                    function = hook.func if isinstance(hook, functools.partial) else hook
+                    yield holder, getattr(function, "__name__", type(hook).__name__)
+
+
+def _carries(value: Any, names: Collection[str], depth: int) -> bool:
+    if type(value) is str:
+        return value in names
+    if depth > MAX_DEPTH or isinstance(value, (torch.nn.Module, torch.Tensor)):
+        return False
+    if isinstance(value, functools.partial):
+        parts: list[Any] = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        parts = list(value)
+    elif isinstance(value, dict):
+        parts = [*value, *value.values()]
+    else:
+        cells = getattr(value, "__closure__", None) or ()
+        parts = [cell.cell_contents for cell in cells if cell != CellType()]
+    return any(_carries(part, names, depth + 1) for part in parts)
+
+
+def find_traces(survey: Survey, names: frozenset[str], known: AbstractSet[str]) -> list[str]:
+    """Every place where one of the names still lives, in words; empty when none does."""
+    edits = Edits()
+    traces = [f"{container.path} holds {name!r}" for container, name in sweep_containers(survey, names, edits)]
+    for holder in survey.holders:
+        traces += [f"{holder.path}.{attribute}" for attribute in sweep_state(holder, names, known, None, edits)]
+        slots = vars(holder.module)
+        traces += [
+            f"{holder.path}.{attribute}"
+            for attribute in BY_OWN_RULES
+            if (value := slots.get(attribute)) and not names.isdisjoint(as_list(value))
+        ]
+    traces += [f"{holder.path}: hook {hook}" for holder, hook in sweep_hooks(survey, names, edits)]
+    traces += [
+        f"registry of {survey.tree.paths[row] or 'the model'} knows {name!r}"
+        for row, registry in survey.registries
+        for name in registry
+        if name in names
+    ]
+    return traces
+
+
+def as_list(value: Any) -> list[str]:
+    """Adapter names from a value that is a string here and a list there."""
+    if isinstance(value, str):
+        return [value]
+    return list(value) if isinstance(value, (list, tuple)) else []

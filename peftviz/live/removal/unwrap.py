@@ -1,0 +1,154 @@
+"""Takes off wrappers that no adapter needs any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from peftviz.live.peft_facts import DECLARED_FROZEN, DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
+from peftviz.live.removal.activity import available_on
+from peftviz.live.removal.keeping import take_over
+from peftviz.live.removal.survey import Survey, is_dict_like, is_wrapper, keys_of, wrapped_module
+from peftviz.live.removal.sweep import SLOTS, Edits
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    import torch
+
+
+def empty_wrappers(
+    survey: Survey, names: frozenset[str], known: Collection[str], *, only_touched: bool
+) -> dict[int, torch.nn.Module]:
+    """Wrappers that hold nothing for any adapter once the names are gone.
+
+    Args:
+        survey: The model.
+        names: Names that go.
+        known: All adapter names.
+        only_touched: Leave wrappers alone that held none of the names.
+
+    Returns:
+        The wrappers by `id`.
+    """
+    found: dict[int, torch.nn.Module] = {}
+    stays = {
+        id(container.owner.module)
+        for container in survey.containers
+        if id(container.module) not in survey.shared and not names.issuperset(container.keys)
+    }
+    verdicts: dict[int, bool] = dict.fromkeys(stays, False)
+    for _, _, module, _ in survey.places:
+        if id(module) not in verdicts:
+            held = adapters_on(module, known, survey.shared)
+            verdicts[id(module)] = held <= names and (bool(held) or not only_touched)
+        if verdicts[id(module)] and wrapped_module(module) is not None:
+            found[id(module)] = module
+    return found
+
+
+def adapters_on(wrapper: torch.nn.Module, known: Collection[str], shared: Collection[int]) -> set[str]:
+    """Adapters for which a wrapper holds anything: entries of containers, or plain dictionaries keyed by them.
+
+    What it shares with others (projections of the whole tuner) does not count beside stores of its own, empty or not.
+    """
+    found = set(available_on(wrapper, shared))
+    for attribute, value in vars(wrapper).items():
+        if type(value) is dict and value and attribute not in SLOTS:
+            found.update(key for key in value if key in known)
+    if found or any(
+        child is not None and slot not in WRAPPED_SLOTS and id(child) not in shared and is_dict_like(type(child))
+        for slot, child in vars(wrapper)["_modules"].items()
+    ):
+        return found
+    return set(available_on(wrapper))
+
+
+def plan_unwrapping(
+    survey: Survey, leaving: dict[int, torch.nn.Module], edits: Edits, kept: Mapping[int, torch.nn.Module]
+) -> list[tuple[int, str]]:
+    """Notes the edits that put the wrapped modules back in the wrappers' places.
+
+    Args:
+        survey: The model.
+        leaving: Wrappers that are taken off, by `id`.
+        edits: Where to note it.
+        kept: Trained copies that take the place instead, by `id` of the wrapper.
+
+    Returns:
+        Record and class of each wrapper that goes, every place of it.
+    """
+    done: list[tuple[int, str]] = []
+    for parent, name, module, row in survey.places if leaving else ():
+        if id(module) not in leaving or id(parent) in leaving:
+            continue
+        if is_wrapper(type(parent)) and name not in WRAPPED_SLOTS:
+            continue  # a part of a wrapper that stays
+        inner = wrapped_module(module)
+        copy = kept.get(id(module))
+        if copy is not None and not (inner is not None and take_over(inner, copy, edits)):
+            inner = copy
+        while inner is not None and id(inner) in leaving:
+            inner = wrapped_module(inner)
+        if inner is not None and edits.set(vars(parent)["_modules"], name, inner):
+            done.append((row, type(module).__name__))
+    return done
+
+
+def is_bare_afterwards(wrapper: torch.nn.Module, leaving: Collection[int]) -> bool:
+    """Whether a place has no wrapper any more once those that leave are gone: methods of a mixed model are stacked."""
+    inner: torch.nn.Module | None = wrapper
+    while inner is not None and id(inner) in leaving:
+        inner = wrapped_module(inner)
+    return inner is None or not is_wrapper(type(inner))
+
+
+def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) -> None:
+    """Notes the edits that take unwrapped modules off the tuners' lists of what they adapted."""
+    gone = set(unwrapped)
+    for holder in survey.holders:
+        if is_wrapper(type(holder.module)):
+            continue
+        slots = vars(holder.module)
+        for attribute in TARGETED_ATTRIBUTES:
+            listed = slots.get(attribute)
+            if not isinstance(listed, list) or not listed:
+                continue
+            prefix = f"{holder.path}.model." if holder.path else "model."
+            # a PeftMixedModel notes what it adds later by whole paths
+            whole = [path if holder.path and path.startswith(prefix) else prefix + path for path in listed]
+            wanted = {path for path, at in zip(listed, whole, strict=True) if not _is_gone(at, attribute, gone)}
+            kept = [path for path in dict.fromkeys(listed) if path in wanted]
+            if kept != listed:
+                edits.set(slots, attribute, kept)
+
+
+def _is_gone(path: str, attribute: str, gone: Collection[str]) -> bool:
+    return path in gone or (attribute == TARGETED_ATTRIBUTES[1] and path.rpartition(".")[0] in gone)
+
+
+def correct_declarations(wrapper: torch.nn.Module, names: Collection[str], edits: Edits) -> bool:
+    """Notes the removal of what a layer declares beside its class for containers that the deletion empties."""
+    slots = vars(wrapper)
+    frozen = slots.get(DECLARED_FROZEN)
+    if frozen and all(name in names for name in frozen):  # a layer has none until an adapter needs it
+        edits.delete(slots, DECLARED_FROZEN)
+    declared: Any = slots.get(DECLARED_LAYERS)
+    if declared is None:
+        return False
+    inherited = getattr(type(wrapper), DECLARED_LAYERS, None)
+    if not isinstance(declared, tuple) or not isinstance(inherited, tuple):
+        return False
+    if declared[: len(inherited)] != inherited:
+        return False
+    kept = tuple(entry for entry in declared[len(inherited) :] if not _emptied(slots["_modules"].get(entry), names))
+    if len(inherited) + len(kept) == len(declared):
+        return False
+    if kept:
+        edits.set(slots, DECLARED_LAYERS, inherited + kept)
+    else:
+        edits.delete(slots, DECLARED_LAYERS)
+    return True
+
+
+def _emptied(container: torch.nn.Module | None, names: Collection[str]) -> bool:
+    return container is not None and is_dict_like(type(container)) and set(keys_of(container)) <= set(names)

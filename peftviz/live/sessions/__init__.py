@@ -1,0 +1,1 @@
+"""`watch`: records each adapter operation on a model as a step."""

@@ -1,0 +1,1 @@
+"""Reads a model into a snapshot. Nothing here changes a model."""
