@@ -116,6 +116,8 @@ def test_the_old_handle_takes_the_next_adapter_as_a_new_one_would(name: str) -> 
     handle.add("a", case.first(), seed=1)
     handle.activate("a")
     fresh = one_adapter(name, "peft")
+    noted = vars(fresh.model.peft_config["a"])
+    noted["base_model_name_or_path"] = noted["base_model_name_or_path"] or None  # "" with older PEFT: no name either
     assert differences(handle.model, fresh.model) == []
     assert torch.equal(answer(handle, case), answer(fresh, case))
 

@@ -75,7 +75,7 @@ def _start(handle: torch.nn.Module, *arguments: Any, **keywords: Any) -> None:
     before = dict(vars(handle))
     base = base_of(handle)
     if NAMED_BASE[0] in vars(config[1]):
-        vars(config[1])[NAMED_BASE[0]] = vars(base).get(NAMED_BASE[1])
+        vars(config[1])[NAMED_BASE[0]] = vars(base).get(NAMED_BASE[1]) or None  # a model from a config is named ""
     vars(handle).clear()
     try:
         type(handle).__init__(handle, base, config[1], name[1], **dict(rest))
