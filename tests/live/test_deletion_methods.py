@@ -105,7 +105,9 @@ def test_after_the_last_deletion_the_model_equals_the_base(name: str, way: str) 
 @pytest.mark.parametrize("name", HANDLES)
 def test_the_old_handle_takes_the_next_adapter_as_a_new_one_would(name: str) -> None:
     case = case_of(name)
-    handle = Handle("peft", case.build())
+    handle, fresh = (Handle("peft", case.build()) for _ in range(2))
+    for model in (handle.base, fresh.base):
+        vars(model)["name_or_path"] = "tiny"  # PEFT notes it; an empty one in its own way each release
     baseline = capture(handle.base)
     for seed, adapter, config in ((1, "a", case.first()), (2, "b", case.second())):
         handle.add(adapter, config, seed)
@@ -115,9 +117,8 @@ def test_the_old_handle_takes_the_next_adapter_as_a_new_one_would(name: str) -> 
     handle.names = ["nobody"]  # so that it is added to the handle, and no new one made
     handle.add("a", case.first(), seed=1)
     handle.activate("a")
-    fresh = one_adapter(name, "peft")
-    noted = vars(fresh.model.peft_config["a"])
-    noted["base_model_name_or_path"] = noted["base_model_name_or_path"] or None  # "" with older PEFT: no name either
+    fresh.add("a", case.first(), seed=1)
+    fresh.activate("a")
     assert differences(handle.model, fresh.model) == []
     assert torch.equal(answer(handle, case), answer(fresh, case))
 
