@@ -77,7 +77,7 @@ SCENARIOS |= {
         ("POLY-plain", "last", (False, "", True)),
         ("ADAPTION_PROMPT-plain", "active", (True, "", False)),
     )
-    if method in METHODS
+    if HAS_TOKENS and method in METHODS  # the methods are tested on the releases that have these, too
 }
 
 
@@ -126,6 +126,7 @@ def test_a_keyboard_interrupt_changes_nothing(name: str, monkeypatch: pytest.Mon
         assert photograph(model) == before
 
 
+@pytest.mark.skipif(not HAS_TOKENS, reason="the methods are tested on PEFT 0.15 and later")
 def test_a_fault_while_experts_go_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     case = LONE["XLORA-plain"]
     handle = Handle("peft", case.build())

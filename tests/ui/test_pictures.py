@@ -74,6 +74,8 @@ def test_the_memory_map_and_the_tree_follow_each_other(widget: Any, notebook: An
 
 
 def test_the_memory_map_is_drawn_in_the_theme(widget: Any, notebook: Any) -> None:
+    notebook.page.evaluate("window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})")
+    widget.locator("xpath=self::*[@data-theme='light']").wait_for()  # Lab remembers what an earlier test chose
     widget.get_by_role("tab", name="Memory map").click()
     canvas = widget.locator("canvas.mapcanvas")
     corner = """(canvas) => {

@@ -97,7 +97,8 @@ def _variants() -> Iterator[Variant]:
     """Name, field that it needs, base model, arguments of the first and of the second adapter."""
     q, qo = {"targets": ("q_proj",)}, {"targets": ("q_proj", "o_proj")}
     yield "bias-of-lora", "lora_bias", llama_with_biases, q | {"lora_bias": True}, qo | {"lora_bias": True}
-    yield "conv-1d", "", convolutions, {"targets": ("line",)}, {"targets": ("line", "head")}
+    if hasattr(peft.tuners.lora.layer, "Conv1d"):
+        yield "conv-1d", "", convolutions, {"targets": ("line",)}, {"targets": ("line", "head")}
     invocation = {"alora_invocation_tokens": [1]}
     yield "alora", "alora_invocation_tokens", llama, q, qo | invocation | {"task_type": "CAUSAL_LM"}
     experts = {"targets": ()}
