@@ -102,6 +102,7 @@ def test_keyboard_filter_themes_and_a_dead_kernel(notebook: Any) -> None:
         change = f"window.jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})"
         page.evaluate(change)
         page.locator(f"[data-theme={theme.lower()}]").wait_for()
+        page.wait_for_timeout(500)  # Lab takes the old theme away after the new one has come
         grounds[theme] = ground(page)
     assert grounds["Light"] == "rgb(255, 255, 255)"
     assert grounds["Dark"] != grounds["Light"]
