@@ -43,7 +43,7 @@ def test_repair_shows_its_plan_and_mends(notebook: Any) -> None:
     assert notebook.run(HAS_COPY) == "False"
     assert notebook.run("print(session.timeline[-1].operation)") == "peftviz.repair"
     assert notebook.run("print(list(session.model.peft_config))") == "['default']"
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
 
 
 def test_what_a_variable_holds_is_said(notebook: Any) -> None:
@@ -57,7 +57,7 @@ def test_what_a_variable_holds_is_said(notebook: Any) -> None:
     assert f"still alive: {COPY}.weight" in report
     assert "no trace of 'math' is left" in report
     assert notebook.run(HAS_COPY) == "False", "the model lets go of it all the same"
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
 
 
 def test_an_adapter_deleted_meanwhile(notebook: Any) -> None:
@@ -84,7 +84,7 @@ def test_an_adapter_deleted_meanwhile(notebook: Any) -> None:
     assert steps.count() == before + 1
     assert widget.get_by_role("row", name=re.compile("LEFTOVER")).count() == 0
     assert widget.get_by_role("row", name=re.compile("modules_to_save.math.*removed")).is_visible()
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
 
 
 @pytest.mark.upstream
@@ -108,4 +108,4 @@ def test_the_bug_itself_on_an_older_peft(open_notebook: Callable[..., Any]) -> N
     assert notebook.run(HAS_COPY) == "False"
     assert notebook.run("print(peftviz.audit(session.model).clean, list(model.peft_config))") == "True ['default']"
     assert notebook.outside_requests() == []
-    assert notebook.errors == []
+    assert notebook.our_errors() == []

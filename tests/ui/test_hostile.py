@@ -247,5 +247,5 @@ def test_the_live_widget(open_notebook: Callable[..., Any]) -> None:
     assert root.evaluate(BROKEN) == []
     assert root.locator(ELEMENTS).count() == 0
     assert "owned" not in page.title()
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
     assert notebook.outside_requests() == []

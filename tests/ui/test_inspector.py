@@ -61,7 +61,7 @@ def test_red_leftover_is_deleted_with_proof(notebook: Any) -> None:
     assert notebook.run("print(list(session.model.peft_config))") == "['default']"
     assert notebook.run("print(peftviz.audit(session.model).clean)") == "True"
     assert notebook.outside_requests() == []
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
 
 
 def test_keyboard_filter_themes_and_a_dead_kernel(notebook: Any) -> None:
@@ -136,4 +136,4 @@ def test_keyboard_filter_themes_and_a_dead_kernel(notebook: Any) -> None:
     page.keyboard.press("ArrowDown")
     assert parameters.locator("[role=row]:focus").count() == 1, "from the titles into the rows"
     assert notebook.outside_requests() == []
-    assert notebook.errors == []
+    assert notebook.our_errors() == []

@@ -70,7 +70,7 @@ def test_the_memory_map_and_the_tree_follow_each_other(widget: Any, notebook: An
     assert "lm_head" in details.inner_text()
     widget.get_by_role("tab", name="Structure").click()
     assert "lm_head" in widget.locator("[role=row][aria-selected=true]").first.inner_text()
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
 
 
 def test_the_memory_map_is_drawn_in_the_theme(widget: Any, notebook: Any) -> None:
@@ -105,7 +105,7 @@ def test_the_graph_is_drawn_on_request_and_selects(widget: Any, notebook: Any) -
     notebook.page.keyboard.press("Home")
     notebook.page.keyboard.press("Enter")
     assert "base_model.model.lm_head\n" in widget.get_by_role("region", name="Details").inner_text()
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
     assert notebook.outside_requests() == []
 
 
@@ -179,7 +179,7 @@ def test_switching_merging_and_disabling_show_their_plan_first(widget: Any, note
     act("Enable adapters…", "Enable now", "enable ")
     act("Make “default” active…", "Make it active", "'math' -> 'default'")
     assert notebook.run(ACTIVE) == "default peftviz.set_adapter"
-    assert notebook.errors == []
+    assert notebook.our_errors() == []
 
 
 def test_an_error_of_a_plan_has_its_three_parts_in_the_widget(widget: Any, notebook: Any) -> None:
