@@ -44,8 +44,8 @@ peftviz.capture(torch.nn.Linear(2, 2))  # the first widget of a page loads the f
 SHOW = "changes = peftviz.diff(before, after)\nchanges"
 SIZES = """
 import time
-from peftviz.views.subjects import document
-from peftviz.views.wire import encode
+from peftviz.views.viewmodel.subjects import document
+from peftviz.views.inspector.wire import encode
 again = peftviz.diff(before, after)
 start = time.process_time()
 bundle = again._repr_mimebundle_()

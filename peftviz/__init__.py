@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from peftviz.live.sessions.session import Session as Session
     from peftviz.live.sessions.session import watch as watch
     from peftviz.live.snapshots.capture import capture as capture
-    from peftviz.views.language import set_language as set_language
-    from peftviz.views.widget import Inspector as Inspector
+    from peftviz.views.inspector.language import set_language as set_language
+    from peftviz.views.inspector.widget import Inspector as Inspector
 
 __version__ = "0.1.0"
 

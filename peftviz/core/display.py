@@ -26,13 +26,13 @@ class Displayed:
 
     def to_text(self, *, width: int = 100) -> str:
         """Plain text for terminals, `width` columns wide (given, never measured)."""
-        from peftviz.views.text import to_text
+        from peftviz.views.renderers.text import to_text
 
         return to_text(self, width=width)
 
     def to_markdown(self) -> str:
         """GitHub-flavoured Markdown for an issue or a pull request, at most 60,000 characters; says what was cut."""
-        from peftviz.views.markdown import to_markdown
+        from peftviz.views.renderers.markdown import to_markdown
 
         return to_markdown(self)
 
@@ -42,21 +42,21 @@ class Displayed:
         Returns:
             The page.
         """
-        from peftviz.views.html import to_html
+        from peftviz.views.inspector.page import to_html
 
         return to_html(self, path)
 
 
 def dataframes() -> ModuleType:
     """The module that makes DataFrames."""
-    from peftviz.views import dataframe
+    from peftviz.views.renderers import dataframe
 
     return dataframe
 
 
 def graph(subject: Any, path: str) -> Any:
     """The Graphviz picture of a snapshot or a diff."""
-    from peftviz.views.graph import graph as draw
+    from peftviz.views.renderers.graph import graph as draw
 
     return draw(subject, path)
 
@@ -69,13 +69,13 @@ def inspector(timeline: Timeline, actions: Mapping[str, Callable[..., Any]]) -> 
         actions: What the buttons do: `plan(adapter)`, `delete(adapter)`, `repair()`, `capture()`.
 
     Returns:
-        A `peftviz.views.widget.Inspector`.
+        A `peftviz.views.inspector.widget.Inspector`.
 
     Raises:
         MissingDependencyError: The widget's packages are not installed.
     """
     try:
-        from peftviz.views.widget import Inspector
+        from peftviz.views.inspector.widget import Inspector
     except ImportError as error:
         raise MissingDependencyError(
             "The live widget needs anywidget, which is not installed.",

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Container
 from typing import Any
 
-from peftviz.views.static_html import page_html
-from peftviz.views.subjects import document
-from peftviz.views.text import page_text
+from peftviz.views.renderers.static_html import page_html
+from peftviz.views.renderers.text import page_text
+from peftviz.views.viewmodel.subjects import document
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -52,7 +52,7 @@ def _in_kernel() -> bool:
 
 def _widget_view(obj: Any) -> Any:
     try:
-        from peftviz.views.widget import Inspector
+        from peftviz.views.inspector.widget import Inspector
     except ImportError:  # no widget library: the static pieces say the same
         return None
     return Inspector(obj)._repr_mimebundle_(include={WIDGET}).get(WIDGET)

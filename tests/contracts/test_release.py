@@ -45,7 +45,7 @@ except ImportError as error:
 WITH_TORCH = """
 import torch
 import peftviz
-from peftviz.views.widget import Inspector
+from peftviz.views.inspector.widget import Inspector
 
 assert "fresh" in peftviz.__file__, peftviz.__file__
 snapshot = peftviz.capture(torch.nn.Linear(2, 3))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from peftviz.core.audit import audit_snapshot
-from peftviz.views.html import to_html
+from peftviz.views.inspector.page import to_html
 from tests.ui.leftover import OPERATIONS, SETUP, inspector, red_row
 from tests.views.story import story
 

@@ -13,9 +13,9 @@ import pytest
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
-from peftviz.views.html import to_html
+from peftviz.views.inspector.page import to_html
 from peftviz.views.mime import mimebundle
-from peftviz.views.table import view_table
+from peftviz.views.viewmodel.table import view_table
 from tests.ui.leftover import inspector
 from tests.views.hostile import HIDDEN, NAMES, everything, hostile, timeline
 

@@ -11,7 +11,7 @@ import pytest
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
-from peftviz.views.html import to_html
+from peftviz.views.inspector.page import to_html
 from tests.views.story import adapted, plain, story
 
 pytestmark = pytest.mark.ui

@@ -12,7 +12,7 @@ import pytest
 from peftviz.core.diff import diff
 from peftviz.core.timeline import Step, Timeline
 from peftviz.views.formatting import format_bytes
-from peftviz.views.html import to_html
+from peftviz.views.inspector.page import to_html
 from tests.views.story import adapted, half_deleted, plain
 
 pytestmark = pytest.mark.ui

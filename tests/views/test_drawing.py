@@ -11,9 +11,9 @@ import pytest
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.errors import PeftvizError
-from peftviz.views.drawing import MAX_SHAPES, read_drawing
-from peftviz.views.graph import PALETTE, draw
-from peftviz.views.table import Status, view_table
+from peftviz.views.renderers.drawing import MAX_SHAPES, read_drawing
+from peftviz.views.renderers.graph import PALETTE, draw
+from peftviz.views.viewmodel.table import Status, view_table
 from tests.views.hostile import HIDDEN, NAMES, hostile
 from tests.views.story import story
 

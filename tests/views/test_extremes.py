@@ -9,11 +9,11 @@ import pytest
 
 from peftviz.core.diff import diff
 from peftviz.core.rows import Adapter, AdapterState
-from peftviz.views.dataframe import diff_frame
-from peftviz.views.graph import graph
-from peftviz.views.static_html import static_html
-from peftviz.views.table import view_table
-from peftviz.views.text import to_text
+from peftviz.views.renderers.dataframe import diff_frame
+from peftviz.views.renderers.graph import graph
+from peftviz.views.renderers.static_html import static_html
+from peftviz.views.renderers.text import to_text
+from peftviz.views.viewmodel.table import view_table
 from tests.core.stand_in import Model, Node, Slot, Tensor
 from tests.views.story import LINEAR, adapted, linear, plain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peftviz.core.diff import diff
-from peftviz.views.table import ViewTable, view_table
+from peftviz.views.viewmodel.table import ViewTable, view_table
 from tests.core.stand_in import Model, Node
 from tests.views.story import adapted, linear, plain, story
 

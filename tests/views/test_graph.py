@@ -12,7 +12,7 @@ from hypothesis import given
 
 from peftviz.core.diff import diff
 from peftviz.errors import LookupFailure, MissingDependencyError, PeftvizError
-from peftviz.views.graph import graph
+from peftviz.views.renderers.graph import graph
 from tests.core import strategies
 from tests.core.stand_in import Model
 from tests.views.story import plain, story

@@ -11,9 +11,9 @@ import pytest
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
-from peftviz.views.html import to_html
-from peftviz.views.static_html import static_html
-from peftviz.views.text import to_text
+from peftviz.views.inspector.page import to_html
+from peftviz.views.renderers.static_html import static_html
+from peftviz.views.renderers.text import to_text
 from tests.views.hostile import HIDDEN, NAMES, everything, hostile, plan, timeline
 
 each_name = pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())

@@ -12,7 +12,7 @@ import pytest
 
 from peftviz.core.diff import diff
 from peftviz.errors import PeftvizError
-from peftviz.views.html import to_html
+from peftviz.views.inspector.page import to_html
 from tests.views.story import adapted, plain
 
 BUNDLE = Path(__file__).parents[2] / "peftviz" / "views" / "static" / "inspector.js"

@@ -13,11 +13,11 @@ import pytest
 import peftviz
 from peftviz.core.rules import RULES
 from peftviz.errors import LookupFailure
-from peftviz.views.html import to_html
-from peftviz.views.language import LANGUAGES, catalogs
-from peftviz.views.static_html import static_html
-from peftviz.views.text import to_text
-from peftviz.views.widget import Inspector
+from peftviz.views.inspector.language import LANGUAGES, catalogs
+from peftviz.views.inspector.page import to_html
+from peftviz.views.inspector.widget import Inspector
+from peftviz.views.renderers.static_html import static_html
+from peftviz.views.renderers.text import to_text
 from tests.views.story import plain
 
 VIEWS = Path(peftviz.__file__).parent / "views"

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.escaping import visible
-from peftviz.views.markdown import MAX_CHARACTERS, code, prose, to_markdown
+from peftviz.views.renderers.markdown import MAX_CHARACTERS, code, prose, to_markdown
 from tests.core import strategies
 from tests.core.stand_in import Model
 from tests.views.hostile import HIDDEN, NAMES, everything, hostile, plan, timeline

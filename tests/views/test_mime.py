@@ -10,8 +10,8 @@ import pytest
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.mime import WIDGET, mimebundle
-from peftviz.views.static_html import static_html
-from peftviz.views.text import to_text
+from peftviz.views.renderers.static_html import static_html
+from peftviz.views.renderers.text import to_text
 from tests.views.story import story
 from tests.views.test_text import plan, timeline
 

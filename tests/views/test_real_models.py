@@ -9,9 +9,9 @@ import pytest
 
 import peftviz
 from peftviz.core.snapshot import Snapshot
-from peftviz.views.static_html import static_html
-from peftviz.views.table import Status, view_table
-from peftviz.views.text import to_text
+from peftviz.views.renderers.static_html import static_html
+from peftviz.views.renderers.text import to_text
+from peftviz.views.viewmodel.table import Status, view_table
 from tests.views.test_static_html import read
 from tests.views.test_table import check_cover, check_totals, check_tree, path
 

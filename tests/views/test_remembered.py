@@ -7,8 +7,8 @@ import weakref
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
-from peftviz.views.subjects import document
-from peftviz.views.table import view_table
+from peftviz.views.viewmodel.subjects import document
+from peftviz.views.viewmodel.table import view_table
 from tests.views.story import story
 
 

@@ -10,13 +10,13 @@ import pytest
 from peftviz.core.diff import diff
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import PeftvizError
-from peftviz.views.plans import Plans
+from peftviz.views.inspector.plans import Plans
 from tests.views.hostile import NAMES
 from tests.views.hostile import timeline as hostile_timeline
 from tests.views.story import story
 
 pytest.importorskip("anywidget")
-from peftviz.views.widget import Inspector
+from peftviz.views.inspector.widget import Inspector
 
 needs_dot = pytest.mark.skipif(shutil.which("dot") is None, reason="the dot program is not installed")
 

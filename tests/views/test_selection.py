@@ -10,12 +10,12 @@ import peftviz
 from peftviz.core.diff import diff
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import LookupFailure, PeftvizError
-from peftviz.views.html import to_html
-from peftviz.views.selection import row_at
-from peftviz.views.steps import state_table, step_entries, step_entry
-from peftviz.views.table import view_table
-from peftviz.views.text import to_text
-from peftviz.views.widget import Inspector
+from peftviz.views.inspector.page import to_html
+from peftviz.views.inspector.selection import row_at
+from peftviz.views.inspector.steps import state_table, step_entries, step_entry
+from peftviz.views.inspector.widget import Inspector
+from peftviz.views.renderers.text import to_text
+from peftviz.views.viewmodel.table import view_table
 from tests.views.story import adapted, plain
 
 

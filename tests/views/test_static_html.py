@@ -11,7 +11,7 @@ from hypothesis import given
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.core.snapshot import Snapshot
-from peftviz.views.static_html import MAX_LINES, static_html
+from peftviz.views.renderers.static_html import MAX_LINES, static_html
 from tests.core import strategies
 from tests.core.stand_in import Model
 from tests.views.story import linear, plain, story

@@ -14,8 +14,8 @@ from peftviz.core.diff import Diff, Kind, diff
 from peftviz.core.finding import Finding
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import Role
-from peftviz.views.table import RowKind, Status, Trainable, ViewTable, view_table
-from peftviz.views.text import to_text
+from peftviz.views.renderers.text import to_text
+from peftviz.views.viewmodel.table import RowKind, Status, Trainable, ViewTable, view_table
 from tests.core import strategies
 from tests.core.stand_in import Model, Node, Slot, Tensor
 from tests.views.story import adapted, half_deleted, plain, story

@@ -13,7 +13,7 @@ from peftviz.core.diff import diff
 from peftviz.core.plan import Action, DeletionPlan
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import PeftvizError
-from peftviz.views.text import MAX_LINES, to_text
+from peftviz.views.renderers.text import MAX_LINES, to_text
 from tests.core import strategies
 from tests.core.stand_in import Model
 from tests.views.story import adapted, half_deleted, linear, plain, story

@@ -16,8 +16,8 @@ from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.escaping import visible
 from peftviz.views.formatting import format_bytes, format_count, format_delta
-from peftviz.views.table import ViewTable, view_table
-from peftviz.views.wire import encode
+from peftviz.views.inspector.wire import encode
+from peftviz.views.viewmodel.table import ViewTable, view_table
 from tests.views.story import adapted, plain
 
 DTYPES = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "f8": "<f8"}

@@ -11,7 +11,7 @@ export interface Plan {
   lines: string[];
 }
 
-/** What `peftviz/views/steps.py` says of a step. */
+/** What `peftviz/views/inspector/steps.py` says of a step. */
 export interface StepEntry {
   label: string;
   operation: string;

@@ -1,4 +1,4 @@
-/** The remarks on rows, which `peftviz/views/sides.py` writes in English, in the reader's language. */
+/** The remarks on rows, which `peftviz/views/viewmodel/sides.py` writes in English, in the reader's language. */
 
 import { visible } from "./format.ts";
 import { type Key, say } from "./messages.ts";

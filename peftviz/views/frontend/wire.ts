@@ -1,4 +1,4 @@
-/** Reads what `peftviz/views/wire.py` wrote; `docs/formats/view-table.md` describes the bytes. */
+/** Reads what `peftviz/views/inspector/wire.py` wrote; `docs/formats/view-table.md` describes the bytes. */
 
 export interface Finding {
   rule: string;

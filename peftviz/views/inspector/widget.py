@@ -10,19 +10,19 @@ from typing import Any
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
-from peftviz.views.assets import BUNDLE, style_sheet
-from peftviz.views.exports import Exports
-from peftviz.views.html import to_html
-from peftviz.views.language import catalogs, tell
+from peftviz.views.inspector.assets import BUNDLE, style_sheet
+from peftviz.views.inspector.exports import Exports
+from peftviz.views.inspector.language import catalogs, tell
+from peftviz.views.inspector.page import to_html
+from peftviz.views.inspector.plans import Actions, Plans
+from peftviz.views.inspector.selection import Selection
+from peftviz.views.inspector.steps import state_table, step_entries, step_entry
+from peftviz.views.inspector.wire import encode
 from peftviz.views.mime import WIDGET
-from peftviz.views.plans import Actions, Plans
-from peftviz.views.selection import Selection
-from peftviz.views.static_html import static_html
-from peftviz.views.steps import state_table, step_entries, step_entry
-from peftviz.views.subjects import document, states
-from peftviz.views.table import ViewTable
-from peftviz.views.text import to_text
-from peftviz.views.wire import encode
+from peftviz.views.renderers.static_html import static_html
+from peftviz.views.renderers.text import to_text
+from peftviz.views.viewmodel.subjects import document, states
+from peftviz.views.viewmodel.table import ViewTable
 
 try:
     import anywidget
@@ -45,7 +45,7 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
             `peftviz.watch(model)` a session with actions.
         timeline: Steps that the reader can jump between; without a subject the last one is shown.
         actions: What the buttons do, as plain callables: `plan(adapter)`, `delete(adapter)`, `repair()`, `capture()`,
-            and those of `peftviz.views.plans.OPERATIONS`, each with a list of adapters, which
+            and those of `peftviz.views.inspector.plans.OPERATIONS`, each with a list of adapters, which
             `plan_operation(operation, adapters)` plans.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.tables import IntArray
-from peftviz.views.table import ViewTable
+from peftviz.views.viewmodel.table import ViewTable
 
 Hashes = npt.NDArray[np.unsignedinteger[Any]]
 

@@ -10,13 +10,13 @@ from peftviz.core.diff import Diff
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Timeline
 from peftviz.errors import PeftvizError
-from peftviz.views.drawing import read_drawing
-from peftviz.views.graph import Picture, draw
-from peftviz.views.html import to_html
-from peftviz.views.markdown import to_markdown
-from peftviz.views.steps import state_table
-from peftviz.views.subjects import document
-from peftviz.views.table import RowKind, ViewTable
+from peftviz.views.inspector.page import to_html
+from peftviz.views.inspector.steps import state_table
+from peftviz.views.renderers.drawing import read_drawing
+from peftviz.views.renderers.graph import Picture, draw
+from peftviz.views.renderers.markdown import to_markdown
+from peftviz.views.viewmodel.subjects import document
+from peftviz.views.viewmodel.table import RowKind, ViewTable
 
 PICTURES = ("dot", "svg", "png")
 

@@ -13,8 +13,8 @@ from peftviz.core.plan import DeletionPlan
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Step, Timeline
 from peftviz.errors import PeftvizError
-from peftviz.views.remembered import remembered
-from peftviz.views.table import ViewTable, view_table
+from peftviz.views.viewmodel.remembered import remembered
+from peftviz.views.viewmodel.table import ViewTable, view_table
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peftviz.errors import PeftvizError
-from peftviz.views.graph import PALETTE
+from peftviz.views.renderers.graph import PALETTE
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -46,7 +46,7 @@ def read_drawing(svg: str) -> Drawing:
     """Takes from an SVG of `dot` what is known to be harmless; everything else is left behind.
 
     Args:
-        svg: What `dot -Tsvg` wrote of a picture of `peftviz.views.graph.draw`.
+        svg: What `dot -Tsvg` wrote of a picture of `peftviz.views.renderers.graph.draw`.
 
     Raises:
         PeftvizError: It is no picture of that kind.

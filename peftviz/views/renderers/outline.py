@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.tables import Role
-from peftviz.views.folding import Run
-from peftviz.views.table import RED, RowKind, Status, ViewTable
+from peftviz.views.viewmodel.folding import Run
+from peftviz.views.viewmodel.table import RED, RowKind, Status, ViewTable
 
 _MAX_DEPTH = 60
 """Levels of the tree that are shown; a page that nests deeper cannot be read."""

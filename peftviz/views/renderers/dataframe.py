@@ -14,7 +14,7 @@ from peftviz.core.finding import Finding
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, ModuleFlag, Role, TensorFlag
 from peftviz.errors import LookupFailure, MissingDependencyError, near_matches
-from peftviz.views.table import RowKind, Status, ViewTable
+from peftviz.views.viewmodel.table import RowKind, Status, ViewTable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,11 +13,11 @@ from peftviz.core.changes import state_changes
 from peftviz.core.rules.columns import distinct
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
-from peftviz.views.field_values import FieldValues, parsed_state
-from peftviz.views.marks import Marked
-from peftviz.views.sides import Side
-from peftviz.views.table import Status
-from peftviz.views.unify import Tree
+from peftviz.views.viewmodel.field_values import FieldValues, parsed_state
+from peftviz.views.viewmodel.marks import Marked
+from peftviz.views.viewmodel.sides import Side
+from peftviz.views.viewmodel.table import Status
+from peftviz.views.viewmodel.unify import Tree
 
 if TYPE_CHECKING:
     from peftviz.core.diff import Diff

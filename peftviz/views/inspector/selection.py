@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from peftviz.views.dataframe import table_frame
-from peftviz.views.table import ViewTable
+from peftviz.views.renderers.dataframe import table_frame
+from peftviz.views.viewmodel.table import ViewTable
 
 if TYPE_CHECKING:
     import pandas as pd

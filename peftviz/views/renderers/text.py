@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peftviz.views.cells import COLUMNS, Line, Lines, adapters_line, counts_line, headline, left_out_line, verdict
 from peftviz.views.escaping import visible
 from peftviz.views.formatting import plural
-from peftviz.views.outline import Node, Outline, outline
-from peftviz.views.subjects import Document, document
-from peftviz.views.table import Status, ViewTable
+from peftviz.views.renderers.cells import (
+    COLUMNS,
+    Line,
+    Lines,
+    adapters_line,
+    counts_line,
+    headline,
+    left_out_line,
+    verdict,
+)
+from peftviz.views.renderers.outline import Node, Outline, outline
+from peftviz.views.viewmodel.subjects import Document, document
+from peftviz.views.viewmodel.table import Status, ViewTable
 
 MAX_LINES = 120
 _TIED = "\u00a0"

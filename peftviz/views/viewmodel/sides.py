@@ -11,8 +11,8 @@ import numpy.typing as npt
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, TensorFlag
 from peftviz.views.formatting import format_dtype, format_shape
-from peftviz.views.interning import PathMemo, StringPool
-from peftviz.views.table import Trainable
+from peftviz.views.viewmodel.interning import PathMemo, StringPool
+from peftviz.views.viewmodel.table import Trainable
 
 MIXED = "mixed"
 """Stands in a module's row where its tensors differ."""

@@ -16,11 +16,11 @@ from peftviz.core.diff import Diff
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray
 from peftviz.errors import LookupFailure, MissingDependencyError, PeftvizError, near_matches
-from peftviz.views.cells import Line, Lines
 from peftviz.views.escaping import dot_html, visible
 from peftviz.views.formatting import format_bytes, plural
-from peftviz.views.outline import Node, outline
-from peftviz.views.table import RED, RowKind, Status, Trainable, ViewTable, view_table
+from peftviz.views.renderers.cells import Line, Lines
+from peftviz.views.renderers.outline import Node, outline
+from peftviz.views.viewmodel.table import RED, RowKind, Status, Trainable, ViewTable, view_table
 
 MAX_NODES = 60
 _TEXT_FORMATS, _DRAWN_FORMATS = ("dot", "gv"), ("svg", "png", "pdf")
@@ -136,7 +136,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # the graphviz package c
 def _not_drawn() -> PeftvizError:
     return PeftvizError(
         "The Graphviz program `dot` could not draw this picture.",
-        where="peftviz.views.graph",
+        where="peftviz.views.renderers.graph",
         hint="See what it says in the error above; `.source` has the DOT text.",
     )
 
@@ -144,7 +144,7 @@ def _not_drawn() -> PeftvizError:
 def _no_program() -> MissingDependencyError:
     return MissingDependencyError(
         "The Graphviz program `dot` is needed to draw this picture and is not installed.",
-        where="peftviz.views.graph",
+        where="peftviz.views.renderers.graph",
         hint="Install Graphviz (https://graphviz.org/download/), or draw `.source`, the DOT text, elsewhere.",
     )
 
@@ -177,7 +177,7 @@ def draw(states: tuple[Snapshot, ...], table: ViewTable, root: int = 0, *, linke
         states: The snapshot, or those before and after.
         table: Their view table.
         root: Row of the table to begin at.
-        linked: Whether each line links to `row:N`, N being its row, for `peftviz.views.drawing`.
+        linked: Whether each line links to `row:N`, N being its row, for `peftviz.views.renderers.drawing`.
     """
     picture = Picture("diff" if len(states) > 1 else "snapshot", format="svg")
     picture.attr(rankdir="LR", bgcolor="white", ranksep="0.9", fontname=_FONT, fontsize="10", fontcolor=_GREY)

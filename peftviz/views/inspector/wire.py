@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.rules import RULES
-from peftviz.views.table import ViewTable
+from peftviz.views.viewmodel.table import ViewTable
 
 MAGIC = b"PVT1"
 _HEAD = struct.Struct("<4sI")

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
-from peftviz.views.sides import Side
-from peftviz.views.table import Status
-from peftviz.views.unify import Tree
+from peftviz.views.viewmodel.sides import Side
+from peftviz.views.viewmodel.table import Status
+from peftviz.views.viewmodel.unify import Tree
 
 if TYPE_CHECKING:
     from peftviz.core.audit import Audit

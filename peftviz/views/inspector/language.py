@@ -13,7 +13,7 @@ from typing import Any
 
 from peftviz.errors import LookupFailure, near_matches
 
-_MESSAGES = Path(__file__).parent / "messages"
+_MESSAGES = Path(__file__).parents[1] / "messages"
 LANGUAGES = ("en", "zh")
 """Languages that have a message file; the first is for readers whose browser asks for none of them."""
 

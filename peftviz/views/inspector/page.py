@@ -11,14 +11,14 @@ from typing import Any
 
 from peftviz.core.timeline import Timeline
 from peftviz.errors import PeftvizError
-from peftviz.views.assets import BUNDLE, style_sheet
 from peftviz.views.escaping import html_text
-from peftviz.views.language import catalogs
-from peftviz.views.steps import state_table, step_entries
-from peftviz.views.subjects import document
-from peftviz.views.table import ViewTable
-from peftviz.views.text import to_text
-from peftviz.views.wire import encode
+from peftviz.views.inspector.assets import BUNDLE, style_sheet
+from peftviz.views.inspector.language import catalogs
+from peftviz.views.inspector.steps import state_table, step_entries
+from peftviz.views.inspector.wire import encode
+from peftviz.views.renderers.text import to_text
+from peftviz.views.viewmodel.subjects import document
+from peftviz.views.viewmodel.table import ViewTable
 
 _STYLE = (
     "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;"

@@ -15,8 +15,8 @@ from peftviz.views.formatting import (
     format_pair,
     plural,
 )
-from peftviz.views.outline import Node, Outline
-from peftviz.views.table import RED, STATUS_WORDS, Status, Trainable, ViewTable
+from peftviz.views.renderers.outline import Node, Outline
+from peftviz.views.viewmodel.table import RED, STATUS_WORDS, Status, Trainable, ViewTable
 
 COLUMNS = ("Module", "Change", "Class", "Dtype", "Shape", "Trainable", "Memory")
 _TRAINABLE = {Trainable.NONE: "", Trainable.FROZEN: "frozen", Trainable.TRAINABLE: "✓", Trainable.PARTLY: "partly"}

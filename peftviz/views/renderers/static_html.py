@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peftviz.views.cells import Line, Lines, adapters_line, counts_line, headline, left_out_line, verdict
 from peftviz.views.escaping import html_text
 from peftviz.views.formatting import format_bytes, format_pair, plural
-from peftviz.views.outline import Node, Outline, outline
-from peftviz.views.subjects import Document, document
-from peftviz.views.table import RED, Status, ViewTable
+from peftviz.views.renderers.cells import Line, Lines, adapters_line, counts_line, headline, left_out_line, verdict
+from peftviz.views.renderers.outline import Node, Outline, outline
+from peftviz.views.viewmodel.subjects import Document, document
+from peftviz.views.viewmodel.table import RED, Status, ViewTable
 
 MAX_LINES = 250
 MAX_FINDINGS = 50

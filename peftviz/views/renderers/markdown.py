@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from peftviz.views.cells import adapters_line, counts_line, headline, left_out_line, verdict
 from peftviz.views.escaping import visible
 from peftviz.views.formatting import plural
-from peftviz.views.outline import outline
-from peftviz.views.subjects import Document, document
-from peftviz.views.table import Status, ViewTable
-from peftviz.views.text import tree_lines
+from peftviz.views.renderers.cells import adapters_line, counts_line, headline, left_out_line, verdict
+from peftviz.views.renderers.outline import outline
+from peftviz.views.renderers.text import tree_lines
+from peftviz.views.viewmodel.subjects import Document, document
+from peftviz.views.viewmodel.table import Status, ViewTable
 
 MAX_CHARACTERS = 60_000
 """GitHub takes 65,536 characters for one comment."""

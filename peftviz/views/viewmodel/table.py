@@ -13,13 +13,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from peftviz.core.tables import IntArray
-from peftviz.views.remembered import remembered
+from peftviz.views.viewmodel.remembered import remembered
 
 if TYPE_CHECKING:
     from peftviz.core.audit import Audit
     from peftviz.core.diff import Diff
     from peftviz.core.snapshot import Snapshot
-    from peftviz.views.folding import Run
+    from peftviz.views.viewmodel.folding import Run
 
 
 class RowKind(enum.IntEnum):
@@ -163,14 +163,14 @@ class ViewTable:
     @cached_property
     def end(self) -> IntArray:
         """For each row, the row after its last descendant."""
-        from peftviz.views.unify import subtree_ends
+        from peftviz.views.viewmodel.unify import subtree_ends
 
         return subtree_ends(self.parent, self.depth)
 
     @cached_property
     def runs(self) -> Mapping[int, Run]:
         """Runs of siblings that are alike, by the row of their first member."""
-        from peftviz.views.folding import find_runs
+        from peftviz.views.viewmodel.folding import find_runs
 
         return find_runs(self)
 
@@ -187,6 +187,6 @@ def view_table(subject: Snapshot | Diff | Audit, *, audit: Audit | None = None) 
 
 @remembered
 def _table(subject: Snapshot | Diff | Audit, audit: Audit | None) -> ViewTable:
-    from peftviz.views.build import build_table
+    from peftviz.views.viewmodel.build import build_table
 
     return build_table(subject, audit)

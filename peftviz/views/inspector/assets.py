@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-BUNDLE = Path(__file__).parent / "static" / "inspector.js"
-_STYLES = Path(__file__).parent / "styles"
+_VIEWS = Path(__file__).parents[1]
+BUNDLE = _VIEWS / "static" / "inspector.js"
+_STYLES = _VIEWS / "styles"
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Any
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.timeline import Step, Timeline
-from peftviz.views.table import ViewTable, view_table
+from peftviz.views.viewmodel.table import ViewTable, view_table
 
 _LEFT_OVER = "PV1"
 """How the codes of the rules begin that tell of what is left over."""

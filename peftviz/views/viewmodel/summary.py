@@ -11,7 +11,7 @@ from peftviz.core.rows import Adapter
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
 from peftviz.views.formatting import ARROW, format_pair, plural
-from peftviz.views.table import STATUS_WORDS, Status
+from peftviz.views.viewmodel.table import STATUS_WORDS, Status
 
 
 def summarise(

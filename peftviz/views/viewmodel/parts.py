@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
-from peftviz.views.interning import StringPool
-from peftviz.views.sides import Side
-from peftviz.views.unify import Tree
+from peftviz.views.viewmodel.interning import StringPool
+from peftviz.views.viewmodel.sides import Side
+from peftviz.views.viewmodel.unify import Tree
 
 _BASE_PARTS = 6
 """Parts of the base model that get a label of their own; the rest is summed up."""

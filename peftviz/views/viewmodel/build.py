@@ -13,14 +13,14 @@ from peftviz.core.preorder import record_depth
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role, TensorFlag
 from peftviz.views.formatting import short_class_names
-from peftviz.views.interning import StringPool
-from peftviz.views.marks import mark_findings
-from peftviz.views.parts import memory_parts
-from peftviz.views.row_details import row_changes, row_details
-from peftviz.views.sides import Columns, Side, read_side
-from peftviz.views.summary import summarise
-from peftviz.views.table import RowKind, Status, ViewTable
-from peftviz.views.unify import Match, Tree, subtree_ends, unify
+from peftviz.views.viewmodel.interning import StringPool
+from peftviz.views.viewmodel.marks import mark_findings
+from peftviz.views.viewmodel.parts import memory_parts
+from peftviz.views.viewmodel.row_details import row_changes, row_details
+from peftviz.views.viewmodel.sides import Columns, Side, read_side
+from peftviz.views.viewmodel.summary import summarise
+from peftviz.views.viewmodel.table import RowKind, Status, ViewTable
+from peftviz.views.viewmodel.unify import Match, Tree, subtree_ends, unify
 
 _PRECEDENCE = (
     (32, Status.CHANGED),
@@ -35,7 +35,7 @@ _PRECEDENCE = (
 
 
 def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) -> ViewTable:
-    """Makes the view table of a snapshot, a diff or an audit; see `peftviz.views.table.view_table`."""
+    """Makes the view table of a snapshot, a diff or an audit; see `peftviz.views.viewmodel.table.view_table`."""
     subject, audit = _unfolded(subject, audit)
     pool = StringPool()
     if isinstance(subject, Snapshot):

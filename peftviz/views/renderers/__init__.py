@@ -1,0 +1,1 @@
+"""Translations of the view model: text, Markdown, static HTML, pandas and Graphviz."""
