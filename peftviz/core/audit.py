@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from peftviz.core.display import Displayed, dataframes
-from peftviz.core.finding import SEVERITIES, Finding
+from peftviz.core.finding import LEFT_OVER, SEVERITIES, Finding
 from peftviz.core.rules import RULES, Facts, Rule
-from peftviz.core.rules.history import History
+from peftviz.core.rules.history import UNKNOWN, History
 from peftviz.core.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def _judged(facts: Facts, rules: Iterable[Rule], found: Iterable[Finding] = ()) 
 def audit_step(step: Step) -> Audit:
     """Judges the state after a step, and names in `evidence["since"]` of each finding the step it first came with.
 
-    A finding that tells its steps itself keeps that. The steps before are judged first, each once.
+    A finding that tells its steps itself keeps that. What is left over (`PV1xx`) also names in `evidence["came_with"]`
+    the step that put it into the model, where a recorded one did. The steps before are judged first, each once.
     """
     waiting = [step]
     while (before := waiting[-1].previous) is not None and "audit" not in vars(before):
@@ -138,19 +139,29 @@ def audit_step(step: Step) -> Audit:
 
 
 def _audit_after(step: Step) -> Audit:
-    history = step.history
+    history = History(step.history)
     earlier = (
         audit_snapshot(step.before, baseline=step.baseline) if step.previous is None else step.previous.audit
     ).findings
-    since = {key: finding.evidence.get("since") for finding in earlier for key in _keys(finding)}
-    this = History(history).name(len(history) - 1)
+    known = {key: finding.evidence for finding in earlier for key in _keys(finding)}
+    this = history.name(len(history) - 1)
     found = []
-    for finding in audit_snapshot(step.after, baseline=step.baseline, history=history):
-        known = next((key for key in _keys(finding) if key in since), None)
-        caused = this if known is None else since[known]
-        told = "steps" in finding.evidence or caused is None
-        found.append(finding if told else replace(finding, evidence={**finding.evidence, "since": caused}))
+    for finding in audit_snapshot(step.after, baseline=step.baseline, history=history.steps):
+        before = next((known[key] for key in _keys(finding) if key in known), None)
+        told: dict[str, Any] = {"came_with": _origin(finding, history) if before is None else before.get("came_with")}
+        if "steps" not in finding.evidence:
+            told["since"] = this if before is None else before.get("since")
+        more = {key: value for key, value in told.items() if value is not None}
+        found.append(replace(finding, evidence={**finding.evidence, **more}) if more else finding)
     return Audit(found, step.after, step.baseline)
+
+
+def _origin(finding: Finding, history: History) -> dict[str, Any] | None:
+    """The step that put into the model what is left over now."""
+    if not (finding.rule.startswith(LEFT_OVER) and finding.rows):
+        return None
+    step = history.came_with(finding.rows[0])
+    return None if step == UNKNOWN else history.name(step)
 
 
 def _keys(finding: Finding) -> tuple[tuple[str, str | None, str], ...]:

@@ -9,6 +9,9 @@ from typing import Any
 SEVERITIES = ("error", "warning", "info")
 """From worst to mildest: wrong results or lost data; memory or drift; worth knowing."""
 
+LEFT_OVER = "PV1"
+"""How the codes of the rules begin that tell of what is left over."""
+
 
 @dataclass(frozen=True)
 class Finding:

@@ -136,13 +136,25 @@ def test_a_leftover_names_the_step_it_came_with_and_keeps_it(watched: Any) -> No
     assert session.timeline[0].audit.of("PV101")[0].evidence["since"] == finding.evidence["since"]
 
 
+def test_a_leftover_names_the_step_that_put_it_there(watched: Any) -> None:
+    session = watched(base())
+    model = peft.get_peft_model(session.model, lora(**HEAD), adapter_name="a")
+    model.add_adapter("b", lora(**HEAD))
+    with session.step("my own clean-up"):
+        delete_per_layer(session.model, "b")
+    session.model.set_adapter("a")
+    (finding,) = audit(session).of("PV101")
+    assert finding.evidence["came_with"] == {"step": 2, "label": "add_adapter('b')", "operation": "add_adapter"}
+    assert finding.evidence["since"]["step"] == 3
+
+
 def test_what_was_there_when_the_watch_began_names_no_step(watched: Any) -> None:
     model = two(lora(**HEAD), lora(**HEAD))
     delete_per_layer(model, "b")
     session = watched(model)
     model.add_adapter("c", lora("k_proj"))
     (finding,) = audit(session).of("PV101")
-    assert "since" not in finding.evidence
+    assert not {"since", "came_with"} & set(finding.evidence)
 
 
 def test_a_loaded_timeline_tells_the_same(watched: Any, tmp_path: Any) -> None:

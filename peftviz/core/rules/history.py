@@ -52,6 +52,27 @@ class History:
             current = np.where(current >= 0, step.diff.tensor_source[np.maximum(current, 0)], -1)
         return found
 
+    def came_with(self, row: int) -> int:
+        """The step that put a module of the state after the last step into the model, by identity.
+
+        Args:
+            row: Module row of that state.
+
+        Returns:
+            Index into `steps`, or `UNKNOWN` where the module was there before all of them.
+        """
+        if not self.steps:
+            return UNKNOWN
+        after = self.steps[-1].after
+        identity = after.modules.identity[row]
+        for index in range(len(self.steps) - 1, -1, -1):
+            before = self.steps[index].before
+            if before is self.steps[index].after:
+                continue
+            if before.scope is not after.scope or not (before.modules.identity == identity).any():
+                return index
+        return UNKNOWN
+
     def told(self, changed: IntArray) -> list[dict[str, Any]]:
         """Evidence for what `last_change` found: each step with its number of rows, in order; empty when none is known.
 

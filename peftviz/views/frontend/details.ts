@@ -74,7 +74,7 @@ function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
 
 function evidenceOf(finding: Finding, steps: readonly StepEntry[], deeds: Deeds): Node[] {
   const entries = Object.entries(finding.evidence).map(([key, value]): Entry => {
-    const known = key === "steps" && Array.isArray(value) ? value.map((item) => stepLink(item, steps, deeds)) : key === "since" ? [stepLink(value, steps, deeds)] : null;
+    const known = key === "steps" && Array.isArray(value) ? value.map((item) => stepLink(item, steps, deeds)) : key === "since" || key === "came_with" ? [stepLink(value, steps, deeds)] : null;
     return [key.replaceAll("_", " "), known ? element("span", {}, ...known) : named(key, value)];
   });
   if (finding.upstream?.length) entries.push([say("upstream"), element("span", {}, ...finding.upstream.map(upstreamLink))]);

@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from peftviz.core.audit import audit_snapshot
+from peftviz.core.finding import LEFT_OVER
 from peftviz.core.timeline import Step, Timeline
 from peftviz.views.viewmodel.table import ViewTable, view_table
-
-_LEFT_OVER = "PV1"
-"""How the codes of the rules begin that tell of what is left over."""
 
 
 def step_entries(timeline: Timeline, *, look: bool = True) -> list[dict[str, Any]]:
@@ -43,7 +41,7 @@ def step_entry(step: Step, *, look: bool = True) -> dict[str, Any]:
     if not look and not {"diff", "audit"} <= vars(step).keys():  # cached when first looked at
         return {**entry, "counts": None, "leftovers": 0, "faults": 0}
     severe = [finding for finding in step.findings if finding.severity != "info"]
-    left = sum(finding.rule.startswith(_LEFT_OVER) for finding in severe)
+    left = sum(finding.rule.startswith(LEFT_OVER) for finding in severe)
     return {**entry, "counts": dict(step.diff.counts), "leftovers": left, "faults": len(severe) - left}
 
 

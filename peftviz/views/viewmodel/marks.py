@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from peftviz.core.finding import LEFT_OVER
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
 from peftviz.views.viewmodel.sides import Side
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _FEW = 50
 """Up to this many findings are looked up one by one; for more, all paths are made once."""
-_LEFT_OVER = "PV1"
-"""How the codes of the rules begin that tell of what is left over."""
 _LISTED = 1_000
 """Rows of one finding that its entry lists."""
 
@@ -56,7 +55,7 @@ class Marked:
                 red = [row for row in red if disposable[row]]
             entry["red"] = entry["severity"] == "error" or (entry["severity"] == "warning" and bool(red))
             if entry["severity"] != "info":
-                status = Status.LEFTOVER if entry["rule"].startswith(_LEFT_OVER) else Status.FAULT
+                status = Status.LEFTOVER if entry["rule"].startswith(LEFT_OVER) else Status.FAULT
                 painted.append((entry["adapter"] or "", red, status))
         return painted
 
