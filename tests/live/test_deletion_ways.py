@@ -162,8 +162,14 @@ def test_a_second_handle_on_one_base_is_not_left_lying(through: str, name: str) 
         assert torch.equal(output(model), plain)
 
 
-def test_a_base_that_nobody_else_holds_costs_no_look_at_the_heap(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = get_peft_model(llama(), lora(("q_proj",)), adapter_name="a")
+@pytest.mark.parametrize("saved", [None, ["lm_head"]], ids=["layers only", "a wrapper right under the base"])
+def test_a_base_that_nobody_else_holds_costs_no_look_at_the_heap(
+    saved: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = llama()
+    base.register_forward_hook(lambda *_: None)
+    model = get_peft_model(base, lora(("q_proj",), modules_to_save=saved), adapter_name="a")
+    del base
     model.add_adapter("b", lora(("v_proj",)))
     looks = []
     monkeypatch.setattr(elsewhere.gc, "get_objects", lambda: looks.append(1) or [])

@@ -56,6 +56,8 @@ def _has_several_holders(survey: Survey, recorded: Walk | None) -> bool:
     items += [child for child in vars(items[0])["_modules"].values() if child is not None]
     items += [child for item in items[1:] for child in vars(item)["_modules"].values() if child is not None]
     noted = [owner for owner, _, _ in survey.registry_owners]
+    noted += [place.parent for place in survey.places]
+    noted += [holder.module for holder in survey.hooked]
     if recorded is not None:
         noted += [owner for _, owner in recorded.registries]
     own = sum(owner is items[0] for owner in noted)
