@@ -69,7 +69,7 @@ PROMPT_LEARNING = "is_prompt_learning"
 """Property of a config: the method adds inputs and changes no weights."""
 
 CONFIG_FIELDS_SET = ("pretraining_tp",)
-"""Fields of the base model's config that `PeftModel` sets and never puts back."""
+"""Fields of the base model's config that `PeftModel` and `PeftMixedModel` set when they are made, and leave so."""
 
 MERGE_CHECK = "_check_merge_allowed"
 """Method of a tuner that raises when its model may not be merged."""
@@ -273,9 +273,6 @@ INNER_TUNER = "lora_model"
 
 WEIGHER = "internal_xlora_classifier"
 """Name of the module of X-LoRA's tuner that weighs the experts."""
-
-SET_IN_CONFIG = "pretraining_tp"
-"""Field of a base model's config that a `PeftModel` sets to 1 when it is made."""
 
 TARGETED_ATTRIBUTES = ("targeted_module_names", "targeted_parameter_names")
 """Lists of a tuner: paths of what it adapted."""

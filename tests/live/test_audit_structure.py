@@ -139,8 +139,33 @@ def test_the_number_of_layers_after_layer_replication() -> None:
     plain = base()
     before = capture(plain)
     model = peft.get_peft_model(plain, lora(layer_replication=[(0, 2), (1, 2)]), adapter_name="a")
-    finding = only(model.unload(), "PV307", baseline=before)
+    unloaded = model.unload()
+    finding = only(unloaded, "PV307", baseline=before)
     assert finding.evidence["changed"]["num_hidden_layers"] == [2, 3]
+    assert not finding.repairable
+    repair(unloaded, baseline=before)
+    assert len(plain.model.layers) == plain.config.num_hidden_layers == 3, "the layers stay, and so does their number"
+
+
+def test_a_tie_that_merging_parted_is_not_declared_again() -> None:
+    plain = base(tie=True)
+    plain.config.pretraining_tp = 2
+    before = capture(plain)
+    model = peft.get_peft_model(plain, lora(**HEAD), adapter_name="a")
+    with torch.no_grad():
+        model.base_model.model.lm_head.modules_to_save["a"].weight += 1
+    unloaded = peftviz.unload(model, merge=True).model
+    assert plain.config.tie_word_embeddings is False
+    findings = audit(unloaded, baseline=before).of("PV307")
+    assert {(*finding.evidence["changed"], finding.repairable) for finding in findings} == {
+        ("pretraining_tp", True),
+        ("tie_word_embeddings", False),
+    }
+    repair(unloaded, baseline=before)
+    assert (plain.config.pretraining_tp, plain.config.tie_word_embeddings) == (2, False)
+    plain.lm_head.weight = plain.model.embed_tokens.weight
+    repair(unloaded, baseline=before)
+    assert plain.config.tie_word_embeddings is True
 
 
 def test_attributes_that_the_base_was_given_for_its_adapters() -> None:

@@ -182,3 +182,34 @@ def test_ties_survive_the_last_deletion() -> None:
     for name in "ab":
         model = delete_adapter(model, name).model
     assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["PeftModel", "PeftMixedModel"])
+def test_what_peft_set_in_the_config_comes_back_with_the_last_adapter(mixed: bool) -> None:
+    base = llama()
+    base.config.pretraining_tp = 2
+    baseline = capture(base)
+    model = get_peft_model(base, lora(("q_proj",)), adapter_name="a", mixed=mixed)
+    model.add_adapter("b", lora(("v_proj",)))
+    delete_adapter(model, "a", baseline=baseline)
+    assert base.config.pretraining_tp == 1
+    plan = plan_deletion(model, "b", baseline=baseline)
+    assert base.config.pretraining_tp == 1
+    assert "pretraining_tp=2 in the config, as in the baseline" in [action.detail for action in plan.actions]
+    report = delete_adapter(model, "b", baseline=baseline)
+    assert base.config.pretraining_tp == 2
+    assert not report.warnings
+    assert report.audit.clean
+
+
+def test_what_peft_set_is_said_where_there_is_no_baseline() -> None:
+    base = llama()
+    total = len(list(base.parameters()))
+    frozen = f"{total} of {total} base parameters have requires_grad=False"
+    report = delete_adapter(get_peft_model(base, lora(("q_proj",))), "default")
+    assert [warning.partition(";")[0] for warning in report.warnings] == [
+        f"{frozen} and config.pretraining_tp is 1, which PEFT sets"
+    ]
+    injected = Handle("inject", llama())
+    injected.add("a", lora(("q_proj",)), seed=1)
+    assert "pretraining_tp" not in str(delete_adapter(injected.model, "a").warnings), "handles set it, layers do not"

@@ -7,39 +7,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from peft import get_peft_model
 
+from peftviz import capture
 from peftviz.errors import VerificationError
 from peftviz.live.removal import deletion
 from peftviz.live.removal.deletion import delete_adapter, plan_deletion
 from peftviz.live.removal.journal import Journal
-from tests.live.zoo import HAS_TOKENS, LONE, METHODS, Handle, two_adapters
+from peftviz.live.removal.repair import repair
+from peftviz.live.removal.unload import unload
+from tests.live.faults import MANY, Faulty, assert_every_fault_is_undone
+from tests.live.zoo import HAS_TOKENS, LONE, METHODS, Handle, llama, lora, two_adapters
 from tests.oracle import photograph
 
 if TYPE_CHECKING:
     from peftviz.live.removal.prepare import Prepared
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-class Fault(Exception):
-    """Raised by the tests only."""
-
-
-class Faulty:
-    """Makes the journal fail at one mutation, and counts the mutations."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count = 0
-        self.fail_at = -1
-        self.error: type[BaseException] = Fault
-        faulty = self
-
-        def checkpoint(_: Journal) -> None:
-            faulty.count += 1
-            if faulty.count == faulty.fail_at:
-                raise faulty.error
-
-        monkeypatch.setattr(Journal, "checkpoint", checkpoint)
 
 
 def scenario(name: str) -> tuple[torch.nn.Module, list[str], dict[str, str]]:
@@ -87,30 +71,38 @@ def name_is_gone(model: torch.nn.Module, name: str) -> bool:
     )
 
 
-MANY = 5
-"""So many mutations at the least in each scenario: the loop below is not empty."""
-
-
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_fault_at_every_mutation_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, names, options = scenario(name)
-    before = photograph(model)
-    faulty = Faulty(monkeypatch)
-    failures = 0
-    while True:
-        faulty.count, faulty.fail_at = 0, failures + 1
-        try:
-            delete_adapter(model, names[0], **options)
-        except Fault:
-            failures += 1
-        else:
-            break
-        after = photograph(model)
-        assert [key for key in before if before[key] != after.get(key)] == []
-        assert before == after
-    assert failures >= MANY
-    assert failures == faulty.count
+    assert_every_fault_is_undone(model, lambda: delete_adapter(model, names[0], **options), monkeypatch)
     assert name_is_gone(model, names[0])
+
+
+OPERATIONS = {
+    "delete": lambda model, baseline: delete_adapter(model, "a", baseline=baseline),
+    "repair": lambda model, baseline: repair(model, baseline=baseline),
+    "unload": lambda model, baseline: unload(model, baseline=baseline),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_fault_while_the_base_is_restored_changes_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flags and the config of the base are written back in the same journal as the rest."""
+    base = llama()
+    base.config.pretraining_tp = 2
+    baseline, config = capture(base), vars(base.config)
+    model = get_peft_model(base, lora(("q_proj",), layers_to_transform=[0]), adapter_name="a")
+    if name == "repair":
+        model.delete_adapter("a")
+    values = dict(config)
+
+    def operation() -> None:
+        assert config == values
+        OPERATIONS[name](model, baseline)
+
+    assert_every_fault_is_undone(model, operation, monkeypatch)
+    assert config == {**values, "pretraining_tp": 2}
+    assert all(parameter.requires_grad for parameter in base.parameters())
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -120,8 +112,7 @@ def test_a_keyboard_interrupt_changes_nothing(name: str, monkeypatch: pytest.Mon
     faulty = Faulty(monkeypatch)
     faulty.error = KeyboardInterrupt
     for at in random.Random(name).sample(range(1, MANY + 1), 2):
-        faulty.count, faulty.fail_at = 0, at
-        with pytest.raises(KeyboardInterrupt):
+        with faulty.at(at), pytest.raises(KeyboardInterrupt):
             delete_adapter(model, names[0], **options)
         assert photograph(model) == before
 
@@ -131,19 +122,7 @@ def test_a_fault_while_experts_go_changes_nothing(monkeypatch: pytest.MonkeyPatc
     case = LONE["XLORA-plain"]
     handle = Handle("peft", case.build())
     handle.add("a", case.first(), seed=1)
-    before = photograph(handle.model)
-    faulty = Faulty(monkeypatch)
-    count = 0
-    while True:
-        faulty.count, faulty.fail_at = 0, count + 1
-        try:
-            delete_adapter(handle.model, "a")
-        except Fault:
-            count += 1
-        else:
-            break
-        assert photograph(handle.model) == before
-    assert count == faulty.count >= MANY
+    assert_every_fault_is_undone(handle.model, lambda: delete_adapter(handle.model, "a"), monkeypatch)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

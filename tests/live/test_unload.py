@@ -11,7 +11,7 @@ from peft import PromptTuningConfig, get_peft_model, inject_adapter_in_model
 
 import peftviz
 from peftviz.errors import AdapterError, ModelError
-from peftviz.live.removal.journal import Journal
+from tests.live.faults import assert_every_fault_is_undone
 from tests.live.zoo import (
     CASES,
     HAS_TOKENS,
@@ -311,10 +311,6 @@ def test_what_peft_refuses_to_merge_is_said_in_its_words() -> None:
 # Faults -----------------------------------------------------------------------------------------------------------
 
 
-class Fault(Exception):
-    """Raised by the tests only."""
-
-
 FAULTY = [("heads", "peft"), ("tied-head", "inject"), ("dora", "mixin"), ("conv", "peft")]
 if HAS_TOKENS:
     FAULTY.append(("tokens-tied", "peft"))
@@ -330,29 +326,9 @@ def test_a_fault_at_every_mutation_changes_nothing(
         for module in model.modules():
             if callable(getattr(type(module), "merge", None)) and "merged_adapters" in vars(module):
                 module.merge()
-    before = photograph(model)
-    counted, fail_at, failures = 0, 0, 0
-
-    def checkpoint(_: Journal) -> None:
-        nonlocal counted
-        counted += 1
-        if counted == fail_at:
-            raise Fault
-
-    monkeypatch.setattr(Journal, "checkpoint", checkpoint)
-    while True:
-        counted, fail_at = 0, failures + 1
-        try:
-            report = peftviz.unload(model, merge=state == "merge")
-        except Fault:
-            failures += 1
-        else:
-            break
-        after = photograph(model)
-        assert [key for key in before if before[key] != after.get(key)] == []
-        assert before == after
-    assert failures >= 10
-    assert failures == counted
+    done = []
+    assert_every_fault_is_undone(model, lambda: done.append(peftviz.unload(model, merge=state == "merge")), monkeypatch)
+    (report,) = done
     assert peftviz.audit(report.model).findings == ()
 
 

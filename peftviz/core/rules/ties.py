@@ -44,7 +44,7 @@ def lost_ties(rule: Rule, facts: Facts) -> Iterator[Finding]:
 def declared_ties(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV306: the config says that embeddings and output layer have one weight, and they have two."""
     snapshot = facts.snapshot
-    ends = _ends(snapshot)
+    ends = _ends(snapshot, snapshot.base.tied)
     if ends is None:
         return
     weights = [_weight(snapshot, row, "", (Role.BASE, Role.WRAPPED)) for row in ends]
@@ -103,10 +103,16 @@ def _trained_apart(rule: Rule, facts: Facts, ends: list[int], name: str, copies:
     )
 
 
-def _ends(snapshot: Snapshot) -> list[int] | None:
-    """Rows of the two modules that the config ties, aliases followed."""
+def tied_in_fact(snapshot: Snapshot, tied: tuple[str, ...]) -> bool:
+    """Whether the base's weights of two modules, by their paths in the base, are one."""
+    ends = _ends(snapshot, tied)
+    return ends is not None and _one(snapshot, *(_weight(snapshot, row, "", (Role.BASE, Role.WRAPPED)) for row in ends))
+
+
+def _ends(snapshot: Snapshot, tied: tuple[str, ...]) -> list[int] | None:
+    """Rows of the two modules that a config ties, aliases followed."""
     base = snapshot.module_path(base_row(snapshot))
-    rows = [snapshot.find_module(join(base, path)) for path in snapshot.base.tied]
+    rows = [snapshot.find_module(join(base, path)) for path in tied]
     found = [row for row in rows if row is not None]
     if len(found) != 2:
         return None
@@ -142,6 +148,4 @@ def _same_values(snapshot: Snapshot, first: int | None, second: int | None) -> b
 
 def _one_at_baseline(facts: Facts) -> bool:
     """Whether the two were one at the baseline, which is for PV303 to tell."""
-    if facts.baseline is None or (ends := _ends(facts.baseline)) is None:
-        return False
-    return _one(facts.baseline, *(_weight(facts.baseline, row, "", (Role.BASE, Role.WRAPPED)) for row in ends))
+    return facts.baseline is not None and tied_in_fact(facts.baseline, facts.baseline.base.tied)

@@ -6,13 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from peftviz.core.tables import TensorFlag
 from peftviz.live.peft_facts import CONFIG_FIELDS_SET, MODEL_SLOTS, WRAPPED_SLOTS
+from peftviz.live.snapshots.base_model import config_values
 from peftviz.live.snapshots.identity import REGISTRY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import torch
-
     from peftviz.core.snapshot import Snapshot
     from peftviz.live.removal.survey import Survey
 
@@ -50,15 +47,12 @@ def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bo
     return found
 
 
-def settings_of_baseline(base: torch.nn.Module, baseline: Snapshot | None) -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Fields of the base model's config that PEFT set: the fields, the name of one, and its value in the baseline."""
-    config = vars(base).get("config")
-    fields = getattr(config, "__dict__", None)
-    if baseline is None or not isinstance(fields, dict):
-        return
-    for name in CONFIG_FIELDS_SET:
-        if name in fields and name in baseline.base.config and fields[name] != baseline.base.config[name]:
-            yield fields, name, baseline.base.config[name]
+def settings_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[str, Any]:
+    """Entries of the base's config that PEFT set when it made a handle, with their values in the baseline."""
+    if baseline is None:
+        return {}
+    now, then = config_values(survey.model), baseline.base.config
+    return {name: then[name] for name in CONFIG_FIELDS_SET if name in now and name in then and now[name] != then[name]}
 
 
 def plain_path(path: str) -> str:

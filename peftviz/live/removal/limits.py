@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftviz.live.peft_facts import changes_of_base, is_peft_class, is_peft_function
+from peftviz.live.peft_facts import CONFIG_FIELDS_SET, changes_of_base, is_peft_class, is_peft_function
+from peftviz.live.removal.handles import outer_handles
 from peftviz.live.removal.sweep import HOOK_SLOTS
+from peftviz.live.snapshots.base_model import config_values
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,17 +40,29 @@ def limits_of(
         for kind, argument in changes_of_base(config).items()
     ]
     if is_last and not baseline:
-        base = [parameter for parameter in survey.parameters if id(parameter) not in adapters]
-        frozen = sum(not parameter.requires_grad for parameter in base)
-        if frozen:
+        set_by_peft = [*_frozen(survey, adapters), *_set_in_config(survey)]
+        if set_by_peft:
             warnings.append(
-                f"{frozen} of {len(base)} base parameters have requires_grad=False, which PEFT sets; without a "
-                "baseline nobody can tell which were frozen before. Pass baseline=peftviz.capture(model), taken "
-                "before the first adapter, to have them restored."
+                f"{' and '.join(set_by_peft)}, which PEFT sets; without a baseline nobody can tell what was there "
+                "before. Pass baseline=peftviz.capture(model), taken before the first adapter, to have it restored."
             )
     if is_last:
         warnings += _hooks_left(survey)
     return tuple(warnings)
+
+
+def _frozen(survey: Survey, adapters: Collection[int]) -> list[str]:
+    base = [parameter for parameter in survey.parameters if id(parameter) not in adapters]
+    frozen = sum(not parameter.requires_grad for parameter in base)
+    return [f"{frozen} of {len(base)} base parameters have requires_grad=False"] if frozen else []
+
+
+def _set_in_config(survey: Survey) -> list[str]:
+    """Entries of the config that handles set when they are made; injected adapters have none."""
+    if not outer_handles(survey):
+        return []
+    values = config_values(survey.model)
+    return [f"config.{name} is {values[name]!r}" for name in CONFIG_FIELDS_SET if name in values]
 
 
 def _hooks_left(survey: Survey) -> list[str]:

@@ -41,7 +41,7 @@ from peftviz.live.removal.unwrap import (
     is_bare_afterwards,
     plan_unwrapping,
 )
-from peftviz.live.snapshots.base_model import base_of
+from peftviz.live.snapshots.base_model import base_of, config_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -91,6 +91,7 @@ def prepare(
     *,
     unwrap: bool,
     restored: dict[int, bool] | None = None,
+    settings: Mapping[str, Any] | None = None,
     mend: bool = False,
     kept: Mapping[int, torch.nn.Module] | None = None,
     in_base: Collection[str] = (),
@@ -103,6 +104,7 @@ def prepare(
         names: Every name that goes.
         unwrap: Whether to take off wrappers that nobody needs any more.
         restored: `requires_grad` of base parameters by `id`, from a baseline; applied when the last adapter goes.
+        settings: Entries of the base's config from a baseline; written back when the last adapter goes.
         mend: Bring everything in line, not only what the names touch: empty wrappers, active adapters, flags.
         kept: Trained copies that take the place of what their wrapper wraps, by `id` of the wrapper.
         in_base: Adapters whose changes stay in the base weights: merged ones are not taken out.
@@ -121,6 +123,7 @@ def prepare(
         names=names,
         unwrap=unwrap,
         restored=restored,
+        settings=settings,
         mend=mend,
         kept=kept,
         in_base=in_base,
@@ -203,6 +206,12 @@ def prepare(
         empty_handles(survey, wanted, edits)
     if restored and (is_last or mend):
         _restore(prepared, restored, actions)
+    if settings and is_last:
+        fields = config_values(survey.model)
+        for name, value in settings.items():
+            edits.set(fields, name, value)
+        said = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        actions.append(("restore", 0, "", f"{said} in the config, as in the baseline"))
     actions += [
         ("merge", holder.row, "", f"{_words(tuple(others))} merged again")
         for holder, noted in merged

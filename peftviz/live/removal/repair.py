@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from peftviz.core.plan import Action, Freed
+from peftviz.core.rules.base_config import restorable
 from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_buffer_dict, is_peft_class
 from peftviz.live.removal.activity import parameters_under
 from peftviz.live.removal.baseline import flags_of_baseline
@@ -14,13 +15,10 @@ from peftviz.live.removal.deletion import Report, carry_out
 from peftviz.live.removal.prepare import Prepared, prepare
 from peftviz.live.removal.survey import Survey, is_wrapper
 from peftviz.live.removal.sweep import UNSEARCHED, as_list
-from peftviz.live.snapshots.base_model import config_of_baseline, write_config
-from peftviz.live.snapshots.capture import capture, check_model, record, snapshot_of
+from peftviz.live.snapshots.capture import check_model, record, snapshot_of
 from peftviz.live.snapshots.module_state import NON_PERSISTENT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
 
     from peftviz.core.snapshot import Snapshot
@@ -77,13 +75,9 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
             model=model, freed=Freed(), warnings=(), before=before, after=before, baseline=None, actions=()
         )
     lost = lost_while_merged(survey)
-    prepared = _prepare(survey, baseline, lost)
+    prepared = _prepare(survey, before, baseline, lost)
     watched, plan, left, after = carry_out(prepared, label="after repair")
     del prepared, survey
-    config = config_of_baseline(left, baseline.base) if baseline is not None and not after.adapters else {}
-    if config:
-        write_config(left, config)
-        after = capture(left, label="after repair")
     return RepairReport(
         model=left,
         freed=watched.measure(),
@@ -97,17 +91,11 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
         before=before,
         after=after,
         baseline=baseline,
-        actions=(*plan.actions, *_written(config)),
+        actions=tuple(plan.actions),
     )
 
 
-def _written(config: Mapping[str, Any]) -> tuple[Action, ...]:
-    """The action that writes values back into the config of the base."""
-    entries = ", ".join(f"{key}={value!r}" for key, value in config.items())
-    return (Action("restore", "", f"{entries} in the config, as in the baseline"),) if config else ()
-
-
-def _prepare(survey: Survey, baseline: Snapshot | None, lost: list[str]) -> Prepared:
+def _prepare(survey: Survey, before: Snapshot, baseline: Snapshot | None, lost: list[str]) -> Prepared:
     forgotten = not survey.holders  # up to PEFT 0.18 unloading leaves the configs on the plain model
     ghosts = [name for name in leftover_names(survey, baseline) if name not in lost]
     if forgotten:
@@ -115,7 +103,8 @@ def _prepare(survey: Survey, baseline: Snapshot | None, lost: list[str]) -> Prep
     restored = flags_of_baseline(survey, baseline)
     if restored is not None and baseline is not None and survey.living and not forgotten:
         restored = _explained(survey, restored, had_adapters=bool(baseline.adapters))
-    return prepare(survey, "", ghosts, unwrap=True, restored=restored, mend=True)
+    settings = restorable(before, baseline) if baseline is not None else None
+    return prepare(survey, "", ghosts, unwrap=True, restored=restored, settings=settings, mend=True)
 
 
 def leftover_names(survey: Survey, baseline: Snapshot | None = None) -> list[str]:

@@ -116,7 +116,7 @@ def plan_unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapsh
     _check_adapted(survey)
     activity = read_activity(survey, ())
     planned = merging.plan_merging(survey, activity) if merge else merging.Merging()
-    prepared = _prepare(survey, planned, activity.before if merge else (), flags_of_baseline(survey, baseline))
+    prepared = _prepare(survey, planned, activity.before if merge else (), baseline)
     merges = [Action("merge", holder.path, ", ".join(map(repr, names))) for holder, names in planned.layers]
     actions = (*merges, *(action for action in prepared.plan.actions if not (merge and action.kind == "unmerge")))
     rounding = (_ROUNDING,) if prepared.merged and not merge else ()
@@ -156,7 +156,7 @@ def _carry_out(
             warnings.append(_ROUNDING)
         if merge and not activity.enabled:
             warnings.append("The adapters were disabled; the active ones were merged all the same.")
-        prepared = _prepare(Survey(model), planned, activity.before if merge else (), restored)
+        prepared = _prepare(Survey(model), planned, activity.before if merge else (), baseline, restored)
         left = prepared.model_after
         assert left is not None
         noted = note_before(prepared)
@@ -166,9 +166,6 @@ def _carry_out(
         now = ties.parameters_by_path(left) if merge else {}
         verify(prepared, noted)
         _flag_like_the_originals(at_first, now, restored or {}, journal)
-        for fields, name, value in settings_of_baseline(left, baseline):
-            journal.set_item(fields, name, value)
-            actions.append(Action("restore", "", f"config.{name} is {value!r}, as in the baseline"))
         warnings += prepared.plan.warnings
         warnings += _said_of_copies(at_first, now)
         for untied in ties.lost_ties(at_first, now):
@@ -187,10 +184,22 @@ _ROUNDING = (
 
 
 def _prepare(
-    survey: Survey, planned: merging.Merging, merged: tuple[str, ...], restored: dict[int, bool] | None
+    survey: Survey,
+    planned: merging.Merging,
+    merged: tuple[str, ...],
+    baseline: Snapshot | None,
+    restored: dict[int, bool] | None = None,
 ) -> Prepared:
+    """Plans the taking off; `restored` are the flags of the baseline, where they were read before parameters moved."""
     return prepare(
-        survey, "", survey.names, unwrap=True, restored=restored, kept=planned.copies, in_base=frozenset(merged)
+        survey,
+        "",
+        survey.names,
+        unwrap=True,
+        restored=restored or flags_of_baseline(survey, baseline),
+        settings=settings_of_baseline(survey, baseline),
+        kept=planned.copies,
+        in_base=frozenset(merged),
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from peftviz.core.rows import BaseModel
-from peftviz.core.rules.base_config import differs, plain
 from peftviz.live.peft_facts import INNER_TUNER, MODEL_SLOTS, handle_kind
 from peftviz.live.snapshots.module_state import MODULE_SLOTS, describe
 
@@ -53,20 +52,9 @@ def _own(base: torch.nn.Module, name: str) -> bool:
     return of_class is _MISSING or of_class is not vars(base)[name]
 
 
-def config_of_baseline(model: torch.nn.Module, baseline: BaseModel) -> dict[str, Any]:
-    """The values of the config that a baseline has otherwise, as they were there; only such as can be written back."""
-    values = _values(vars(base_of(model)).get("config"))
-    then = baseline.config
-    return {
-        key: then[key]
-        for key, value in values.items()
-        if key in then and plain(then[key]) and plain(value) and differs(then[key], describe(value))
-    }
-
-
-def write_config(model: torch.nn.Module, values: Mapping[str, Any]) -> None:
-    """Writes values into the config of the base, all at once."""
-    _values(vars(base_of(model)).get("config")).update(values)
+def config_values(model: torch.nn.Module) -> dict[str, Any]:
+    """The values of the config of the base themselves: what is written there is in the config."""
+    return _values(vars(base_of(model)).get("config"))
 
 
 def _values(config: object) -> dict[str, Any]:
