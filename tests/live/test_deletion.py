@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 
 import pytest
 import torch
@@ -307,6 +309,20 @@ def test_an_optimizer_that_holds_them_is_named() -> None:
     holders = " ".join(report.freed.alive[0][1])
     assert "param_groups[0]" in holders
     assert optimizer.param_groups
+
+
+def test_what_was_held_dies_with_its_holder_and_not_with_the_next_collection() -> None:
+    """The search for holders looks at frames, its own among them: it must leave no cycle that holds the tensor."""
+    handle = two_adapters("linear", "peft")
+    held = layers(handle.model)[0].lora_A["b"].weight
+    lives = weakref.ref(held)
+    assert delete_adapter(handle.model, "b").freed.alive
+    gc.disable()
+    try:
+        del held
+        assert lives() is None
+    finally:
+        gc.enable()
 
 
 def test_bytes_freed_are_those_of_the_plan() -> None:

@@ -39,8 +39,7 @@ def holders_of(tensor: torch.Tensor) -> tuple[str, ...]:
     """
     named = _named_objects()
     found: dict[str, None] = dict.fromkeys(named.get(id(tensor), ()))
-    own = _own_frames()
-    seen = {id(tensor), id(named), *map(id, own)}
+    seen = {id(tensor), id(named), *_own_frames()}
     floor: list[tuple[Any, str]] = [(tensor, "")]
     seen.add(id(floor))
     referred = False
@@ -50,6 +49,7 @@ def holders_of(tensor: torch.Tensor) -> tuple[str, ...]:
         through_of = {id(item): (item, through) for item, through in floor}
         seen.update((id(through_of), *map(id, through_of.values()), *map(id, floor)))
         items = [item for item, _ in floor]
+        referrer: Any = None
         referrers = gc.get_referrers(*items)  # one look at the heap for the whole floor
         seen.update((id(items), id(referrers)))
         for referrer in referrers:
@@ -65,7 +65,7 @@ def holders_of(tensor: torch.Tensor) -> tuple[str, ...]:
             found.update(dict.fromkeys(names))
             if not names:
                 above.append((referrer, phrase))
-        del referrers
+        del referrers, referrer  # this frame may be among them: a cycle that would keep the tensor
         if len(found) >= MAX_HOLDERS or not above:
             break
         floor = above
@@ -130,19 +130,21 @@ def _named_objects() -> dict[int, list[str]]:
 
 def _frames() -> Iterator[types.FrameType]:
     """The functions on the stacks of all threads, peftviz' own left out; module code has its variables in globals."""
-    for frame in sys._current_frames().values():
-        current: types.FrameType | None = frame
+    running = list(sys._current_frames().values())
+    while running:  # emptied: this frame is one of them, and a cycle would keep its callers with what they hold
+        current: types.FrameType | None = running.pop()
         while current is not None:
             if not _is_ours(current) and current.f_locals is not current.f_globals:
                 yield current
             current = current.f_back
 
 
-def _own_frames() -> list[types.FrameType]:
-    frames = []
+def _own_frames() -> set[int]:
+    """Of the functions of this search that are running, the `id`."""
+    frames = set()
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and _is_ours(frame):
-        frames.append(frame)
+        frames.add(id(frame))
         frame = frame.f_back
     return frames
 
