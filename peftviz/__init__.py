@@ -47,7 +47,7 @@ _HOMES = {
     "DeletionReport": "live.removal.deletion",
     "Diff": "core.diff",
     "Finding": "core.audit",
-    "Inspector": "views.widget",
+    "Inspector": "views.inspector.widget",
     "OperationPlan": "core.operation_plan",
     "OperationReport": "live.activation.switching",
     "PeftvizError": "errors",
@@ -66,7 +66,7 @@ _HOMES = {
     "patch": "core.patch",
     "plan_deletion": "live.removal.deletion",
     "repair": "live.removal.repair",
-    "set_language": "views.language",
+    "set_language": "views.inspector.language",
     "unload": "live.removal.unload",
     "watch": "live.sessions.session",
 }

@@ -22,6 +22,11 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PLACES = {"lab": "lab/tree", "notebook": "notebooks"}
+HOSTS_OWN = (
+    ("removeChild", "/static/lab/"),  # JupyterLab, now and then: a part of the page goes twice
+    ("reading 'schema'", "/static/notebook/"),  # Notebook 7, when it starts: the schema of a setting is not there yet
+)
+"""Errors of the host's own modules: what they say, and where they come from."""
 CONNECTED = """() => {
   const shown = window.jupyterapp?.shell?.currentWidget;
   const kernel = shown?.context?.sessionContext?.session?.kernel;
@@ -49,8 +54,8 @@ class Watched:
         self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
 
     def our_errors(self) -> list[str]:
-        """The errors that come out of a widget: its module is loaded from a blob. The rest are the host's own."""
-        return [error for error in self.errors if "blob:" in error]
+        """All errors of the page but those that are known to be the host's own."""
+        return [error for error in self.errors if not any(all(sign in error for sign in own) for own in HOSTS_OWN)]
 
     def outside_requests(self) -> list[str]:
         """What the browser asked of any other host than this one."""

@@ -60,6 +60,36 @@ def test_python_and_the_widget_select_the_same(notebook: Any) -> None:
     assert notebook.our_errors() == []
 
 
+def test_several_rows_from_both_sides(notebook: Any) -> None:
+    page = notebook.page
+    red_row(notebook, first=True)
+    widget = inspector(page).first
+    tree = widget.get_by_role("treegrid", name="Structure")
+    chosen = tree.locator("[role=row][aria-selected=true]:not([hidden])")
+    tree.get_by_role("row", name=re.compile("LEFTOVER")).click()
+    page.keyboard.press("Shift+ArrowUp")
+    widget.get_by_text("2 rows selected").wait_for()
+    assert chosen.count() == 2
+    page.wait_for_timeout(300)  # the message to the kernel
+    both = notebook.run("print(*session.inspector.selection)").split()
+    assert len(both) == 2
+    assert COPY in both
+
+    notebook.run("session.inspector.select([path for path in session.inspector.selection if path])")
+    notebook.run(f"session.inspector.select([{COPY!r}, 'base_model.model.model.layers.1.mlp.up_proj', ''])")
+    widget.get_by_text("3 rows selected").wait_for()
+    assert "math" in widget.get_by_role("navigation", name="Path of the selected row").inner_text()
+    assert notebook.run("print(session.inspector.selection.paths[0])") == COPY
+    assert notebook.run("print(len(session.inspector.selection.to_frame()))") == "3"
+    error = notebook.run("session.inspector.select(['', 'no.such.row'])")
+    assert "no.such.row" in error
+    assert widget.get_by_text("3 rows selected").is_visible(), "all of them or none"
+    notebook.run("session.inspector.select([])")
+    widget.get_by_text("rows selected").wait_for(state="hidden")
+    assert chosen.count() == 0
+    assert notebook.our_errors() == []
+
+
 def test_any_two_states_from_both_sides(notebook: Any) -> None:
     red_row(notebook, first=True)
     widget = inspector(notebook.page).first

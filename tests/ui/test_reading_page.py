@@ -201,6 +201,115 @@ def test_columns_are_chosen(open_page: Callable[..., Any]) -> None:
     assert first == "math"
 
 
+def test_rows_are_selected_together(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    tree = page.get_by_role("treegrid", name="Structure")
+    assert tree.get_attribute("aria-multiselectable") == "true"
+    details = page.get_by_role("region", name="Details")
+
+    def chosen() -> list[int]:
+        found: list[int] = tree.locator("[role=row][aria-selected=true]:not([hidden])").evaluate_all(
+            "(rows) => rows.map((row) => Number(row.ariaRowIndex)).sort((a, b) => a - b)"
+        )
+        return found
+
+    def row(index: int) -> Any:
+        return tree.locator(f"[role=row][aria-rowindex='{index}']:not([hidden]) .twisty ~ *").first
+
+    page.get_by_role("searchbox", name="Filter rows").fill("lora_A")  # no rows that stand for what is left out
+    tree.locator("[role=row][aria-rowindex='2']").first.wait_for()
+    page.wait_for_timeout(300)  # the filter waits for the next letter
+    row(3).click()
+    assert chosen() == [3]
+    row(6).click(modifiers=["Shift"])
+    assert chosen() == [3, 4, 5, 6]
+    assert details.get_by_text("4 rows selected").is_visible()
+    row(4).click(modifiers=["Control"])
+    assert chosen() == [3, 5, 6], "one less"
+    row(4).click(modifiers=["Control"])
+    row(6).click()
+    assert chosen() == [6], "alone"
+    assert not details.get_by_text("rows selected").is_visible()
+
+    page.keyboard.press("Shift+ArrowUp")
+    page.keyboard.press("Shift+ArrowUp")
+    assert chosen() == [4, 5, 6]
+    page.keyboard.press("Shift+ArrowDown")
+    assert chosen() == [5, 6], "back again"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    assert chosen() == [5, 6], "the keyboard goes on alone"
+    page.keyboard.press("Control+ ")
+    assert chosen() == [3, 5, 6]
+    page.keyboard.press("Shift+Home")
+    assert chosen() == [2, 3], "from where the last one was chosen"
+    page.keyboard.press("Control+a")
+    shown = int(tree.get_attribute("aria-rowcount")) - 1
+    assert details.get_by_text(f"{shown} rows selected").is_visible()
+    assert page.evaluate("getSelection().toString()") == ""
+
+
+def test_several_paths_are_copied_a_line_each(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }")
+    page.get_by_role("tab", name="Parameters").click()
+    table = page.get_by_role("grid", name="Parameters")
+    table.get_by_role("row").nth(2).click()
+    page.keyboard.press("Shift+ArrowDown")
+    page.keyboard.press("c")
+    page.get_by_role("button", name="Copied").wait_for()
+    paths = page.evaluate("copied").splitlines()
+    assert len(paths) == 2
+    page.keyboard.press("y")
+    page.wait_for_function("copied.startsWith('model.')")
+    lines = page.evaluate("copied").splitlines()
+    assert len(lines) == 2
+    assert all(line.endswith(path.rpartition(".")[2]) for line, path in zip(lines, paths, strict=True))
+
+
+@pytest.mark.parametrize("tab", ["Structure", "Parameters"])
+def test_a_selected_row_is_in_view_again_after_other_tabs(open_page: Callable[..., Any], tab: str) -> None:
+    page = open_page(viewport={"width": 1500, "height": 560})
+    page.get_by_role("button", name="Only changes").click()
+    page.get_by_role("tab", name=tab).click()
+    grid = page.locator(".panel .grid")
+    grid.get_by_role("row").nth(3).click()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    chosen = grid.locator("[role=row][aria-selected=true]:not([hidden])")
+    assert grid.locator(".scroller").evaluate("(scroller) => scroller.scrollTop") > 0
+    for other in ("Findings", "Memory"):
+        page.get_by_role("tab", name=other).first.click()
+        page.get_by_role("tab", name=tab).click()
+        assert page.get_by_role("tab", name=tab).evaluate("(tab) => tab.matches(':focus')"), "it has the focus still"
+        edges = "(part) => [part.getBoundingClientRect().top, part.getBoundingClientRect().bottom]"
+        top, bottom = chosen.evaluate(edges)
+        first, last = grid.locator(".scroller").evaluate(edges)
+        assert first <= top < bottom <= last
+        assert grid.locator(".scroller").evaluate("(scroller) => scroller.scrollTop") > 0
+
+
+def test_the_help_tells_the_keys_of_each_part(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.get_by_role("tab", name="Memory map").click()
+    page.keyboard.press("?")
+    helping = page.get_by_role("dialog")
+    titles = helping.get_by_role("heading", level=3).all_inner_texts()
+    assert titles[0] == "Wherever the focus is"
+    assert {"Memory map", "Graph", "Filter rows"} < set(titles)
+    assert helping.get_by_text("zoom out").is_visible()
+
+
+def test_a_long_name_gives_way_with_an_ellipsis(browser: Any, open_page: Callable[..., Any]) -> None:
+    first = plain()
+    page = open_page(diff(first.snapshot(), adapted(first, "an adapter whose name has no end in sight").snapshot()))
+    cut = page.locator(".layer [role=row]:not([hidden]) .cell.name").evaluate_all(
+        """(cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).map((cell) => cell.innerText)"""
+    )
+    assert page.locator(".layer").get_by_text("an adapter whose").count() > 0
+    assert cut == []
+
+
 def test_steps_tell_what_they_did_and_any_can_be_compared_with(
     open_page: Callable[..., Any], timeline: Timeline
 ) -> None:

@@ -67,9 +67,22 @@ def test_python_selects_and_the_browser_is_told_each_time(timeline: Timeline) ->
     widget.select(path)
     assert widget.selection.paths == (path,)
     first = dict(widget._wanted)
-    widget.select(path)
-    assert first["path"] == widget._wanted["path"] == path
+    widget.select([path])
+    assert first["paths"] == widget._wanted["paths"] == [path]
     assert widget._wanted["turn"] == first["turn"] + 1, "the reader may have gone elsewhere meanwhile"
+
+
+def test_python_selects_several_rows_or_none(timeline: Timeline) -> None:
+    widget = Inspector(timeline)
+    paths = [row.path for row in timeline.current.find("*lora_A*.weight")][:3]
+    widget.select(iter(paths))
+    assert widget.selection.paths == tuple(paths)
+    assert list(widget.selection.to_frame()["path"]) == paths
+    with pytest.raises(LookupFailure):
+        widget.select([paths[0], "no.such.path"])
+    assert widget.selection.paths == tuple(paths), "all of them or none"
+    widget.select([])
+    assert list(widget.selection) == widget._wanted["paths"] == []
 
 
 def test_a_path_that_is_nowhere_names_what_is_near(timeline: Timeline) -> None:

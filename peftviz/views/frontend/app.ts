@@ -33,6 +33,8 @@ const FURTHER_TABS: readonly MakeTab[] = [
 
 /** So many paths are told of what is selected. */
 const MOST_SELECTED = 100_000;
+/** Of rows that are selected from outside, so many are brought to light. */
+const MOST_REVEALED = 100;
 
 export class App implements Desk {
   readonly root: HTMLElement;
@@ -54,6 +56,7 @@ export class App implements Desk {
   view: View = { index: 0, base: 0, title: "", lines: [] };
   steps: StepEntry[] = [];
   selected = -1;
+  chosen: ReadonlySet<number> = new Set();
 
   constructor(outside: Outside) {
     this.outside = outside;
@@ -95,6 +98,7 @@ export class App implements Desk {
     this.view = view;
     this.steps = steps;
     this.selected = -1;
+    this.chosen = new Set();
     this.#notice.replaceChildren();
     if (view.lines.length) this.#notice.append(element("pre", {}, view.lines.join("\n")));
     this.#toolbar.apply(model);
@@ -109,20 +113,30 @@ export class App implements Desk {
   }
 
   select(row: number): void {
-    this.selected = row;
-    this.#tabs.front.select?.(row);
+    this.selectAll(row < 0 ? [] : [row]);
+  }
+
+  selectAll(rows: readonly number[], lead = rows[0] ?? -1): void {
+    this.selected = lead;
+    this.chosen = new Set(rows);
+    this.#tabs.front.select?.(lead);
     this.#showDetails();
-    this.selectAll(row < 0 ? [] : this.model.membersOf(row));
+    const told: string[] = [];
+    for (const row of rows) {
+      if (told.length >= MOST_SELECTED) break;
+      for (const member of this.model.membersOf(row)) told.push(this.model.path(member));
+    }
+    this.outside.setSelection?.(told, this.view);
   }
 
-  selectAll(rows: readonly number[]): void {
-    this.outside.setSelection?.(rows.slice(0, MOST_SELECTED).map((row) => this.model.path(row)), this.view);
-  }
-
-  /** Selects the row of a path from outside; what the other side has checked is there. */
-  find(path: string): void {
-    const row = this.#model?.rowAt(path) ?? -1;
-    if (row >= 0) this.reveal(row, false);
+  /** Selects the rows of paths from outside; what the other side has checked is there. */
+  find(paths: readonly string[]): void {
+    const model = this.#model;
+    if (!model) return;
+    const rows = paths.map((path) => model.rowAt(path)).filter((row) => row >= 0);
+    for (const row of rows.slice(1, MOST_REVEALED)) model.reveal(row);
+    if (rows.length) this.reveal(rows[0], false);
+    if (rows.length !== 1) this.selectAll(rows);
   }
 
   setBaseline(base: number): void {
@@ -193,6 +207,7 @@ export class App implements Desk {
     const row = Math.max(0, this.selected);
     const deeds = {
       ...this.#actions,
+      chosen: [...this.chosen],
       select: (other: number) => this.reveal(other, true),
       jump: (step: number) => this.outside.jump(step, step - 1),
     };

@@ -16,7 +16,7 @@ const result = await build({
   format: "esm",
   target: "es2022",
   minify: true,
-  charset: "ascii",
+  charset: "utf8",
   legalComments: "none",
   write: false,
 });

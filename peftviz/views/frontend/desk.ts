@@ -31,12 +31,14 @@ export interface Desk {
   readonly steps: StepEntry[];
   /** The row that the details are about, -1 for none. */
   readonly selected: number;
+  /** All rows that are selected. */
+  readonly chosen: ReadonlySet<number>;
   readonly outside: Outside;
   readonly dialog: PlanDialog;
-  /** Selects a row in every part that shows it. */
+  /** Selects a row alone, in every part that shows it. */
   select(row: number): void;
-  /** Selects rows that belong together, for the kernel to know; the details stay with one. */
-  selectAll(rows: readonly number[]): void;
+  /** Selects rows; the details are about one of them, by default the first. */
+  selectAll(rows: readonly number[], lead?: number): void;
   /** Selects a row and brings it to light in the tab at the front, or in the tree where that tab has no rows. */
   reveal(row: number, focus: boolean): void;
   /** Changes what is open, filtered, folded or sorted, and draws again. */
@@ -61,7 +63,7 @@ export interface Tab {
   refresh?(): void;
   /** The width of the widget has changed. */
   resize?(): void;
-  /** A row was selected; -1 for none. */
+  /** Other rows are selected; the details are about `row`, -1 for none. */
   select?(row: number): void;
   /** Brings a row to light and returns whether it can; the tree does it otherwise. */
   reveal?(row: number, focus: boolean): boolean;

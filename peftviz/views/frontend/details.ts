@@ -22,6 +22,8 @@ const COPIED = 1600;
 export interface Deeds {
   remove?(adapter: string): void;
   repair?(): void;
+  /** All rows that are selected; the panel is about one of them. */
+  readonly chosen: readonly number[];
   select(row: number): void;
   /** Shows the state after a step. */
   jump(step: number): void;
@@ -31,6 +33,7 @@ export function detailsOf(model: TreeModel, row: number, steps: readonly StepEnt
   const about = model.table.findings.filter((finding) => finding.row === row || finding.rows.includes(row));
   const nodes: Node[] = about.flatMap((finding) => findingNodes(finding, row, deeds));
   if (!about.length) nodes.push(element("h2", {}, say("details")));
+  if (deeds.chosen.length > 1) nodes.unshift(element("p", { class: "several", role: "status" }, say("selected", { count: deeds.chosen.length })));
   // What can be done stands right below what is the matter.
   if (about.length) nodes.push(buttons(model, row, about, deeds), facts(model, row, about));
   else nodes.push(facts(model, row, about), buttons(model, row, about, deeds));
@@ -115,12 +118,13 @@ function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLEl
   return list(entries);
 }
 
-/** Buttons that copy the path, and the line of Python that leads there. */
-function ways(model: TreeModel, row: number): HTMLElement[] {
-  const path = button(say("copyPath"), "plain copy-path", () => void copy(model.path(row), path));
-  const python = pythonPath(model, row);
-  const line = button(say("copyPython"), "plain copy-python", () => void copy(python, line));
-  line.title = visible(python, 1000);
+/** Buttons that copy the path, and the line of Python that leads there; of several rows, a line each. */
+function ways(model: TreeModel, row: number, chosen: readonly number[]): HTMLElement[] {
+  const rows = chosen.length > 1 ? chosen : [row];
+  const lines = (text: (row: number) => string): string => rows.map(text).join("\n");
+  const path = button(say("copyPath"), "plain copy-path", () => void copy(lines((at) => model.path(at)), path));
+  const line = button(say("copyPython"), "plain copy-python", () => void copy(lines((at) => pythonPath(model, at)), line));
+  line.title = visible(pythonPath(model, row), 1000);
   for (const item of [path, line]) item.ariaLive = "polite";
   return [path, line];
 }
@@ -140,7 +144,7 @@ function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds
     );
   }
   if (deeds.repair && about.some((finding) => finding.repairable)) bar.append(button(say("repair"), gone ? "plain" : "danger", deeds.repair));
-  bar.append(...ways(model, row));
+  bar.append(...ways(model, row, deeds.chosen));
   return bar;
 }
 

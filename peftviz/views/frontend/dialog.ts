@@ -52,9 +52,13 @@ export class PlanDialog {
   help(): void {
     this.#turn++;
     this.#title.textContent = say("help");
-    this.#show([
-      element("dl", { class: "keys" }, ...SHORTCUTS.flatMap(({ keys, does }) => [element("dt", {}, ...keys.split(" ").map((key) => element("kbd", {}, key))), element("dd", {}, say(does))])),
-    ]);
+    let list = element("dl", { class: "keys" });
+    const parts: HTMLElement[] = [list];
+    for (const entry of SHORTCUTS) {
+      if (typeof entry === "string") parts.push(element("h3", {}, say(entry)), (list = element("dl", { class: "keys" })));
+      else list.append(element("dt", {}, ...entry[0].split(" ").map((key) => element("kbd", {}, key))), element("dd", {}, say(`key.${entry[1]}`)));
+    }
+    this.#show(parts);
     this.#foot.replaceChildren(button(say("close"), "plain", () => this.root.close()));
     if (!this.root.open) this.root.showModal();
   }

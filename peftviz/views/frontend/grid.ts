@@ -20,6 +20,9 @@ export interface GridColumn {
   extra?: boolean;
 }
 
+/** How a row is selected: alone, beside those that are, or with all between. */
+export type How = "alone" | "beside" | "between";
+
 /** What the grid shows and whom it tells. Places count the shown rows from 0. */
 export interface GridSource {
   label: string;
@@ -29,7 +32,10 @@ export interface GridSource {
   fill(row: HTMLElement, cells: readonly HTMLElement[], place: number): void;
   /** Keys that the grid itself does not know. */
   key(event: KeyboardEvent, place: number): boolean;
-  select(place: number): void;
+  /** `from` is where the keyboard was before. */
+  select(place: number, how: How, from: number): void;
+  selectAll(): void;
+  selected(place: number): boolean;
   toggle?(place: number): void;
   sort?(key: string): void;
   /** Fills a row below all others that does not scroll. */
@@ -52,7 +58,6 @@ export class Grid {
   #height = 0;
   #frame = 0;
   active = 0;
-  selected = -1;
   #source: GridSource;
 
   constructor(source: GridSource) {
@@ -63,18 +68,19 @@ export class Grid {
     this.#nothing = element("div", { class: "nothing", role: "row" }, element("div", { role: "gridcell" }));
     // The group itself, since what can take the focus cannot be left out of what a screen reader sees.
     this.#scroller = element("div", { class: "scroller", role: "rowgroup" }, this.#spacer, this.#nothing);
-    this.root = element("div", { class: "grid", tabindex: "-1" }, element("div", { class: "headgroup", role: "rowgroup" }, this.#head), this.#scroller, this.#foot);
+    this.root = element("div", { class: "grid", tabindex: "-1", "aria-multiselectable": "true" }, element("div", { class: "headgroup", role: "rowgroup" }, this.#head), this.#scroller, this.#foot);
     this.#scroller.addEventListener("scroll", () => this.#scrolled());
     this.#scroller.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     this.root.addEventListener("keydown", (event) => this.#key(event));
     this.#layer.addEventListener("click", (event) => this.#click(event));
+    this.#layer.addEventListener("mousedown", (event) => event.shiftKey && event.preventDefault()); // else the browser marks the texts between
     this.#observer = new ResizeObserver(() => {
       // A theme switch hides the view for a moment: a height of 0 says nothing.
       if (this.#scroller.clientHeight > 0 && this.#scroller.clientHeight !== this.#height) {
-        const first = this.#height === 0;
+        const inView = !this.#height || this.#isInView(this.active);
         this.#height = this.#scroller.clientHeight;
         this.refresh();
-        if (first) this.go(this.active, false);
+        if (inView) this.go(this.active, false); // what was in view stays there
       }
     });
     this.#observer.observe(this.#scroller);
@@ -132,7 +138,7 @@ export class Grid {
     this.#nothing.hidden = count > 0;
     this.#top = Math.max(0, Math.min(this.#top, count * ROW_HEIGHT - this.#height));
     for (const item of this.#pool) item.place = -1;
-    this.#draw();
+    this.draw();
   }
 
   #fillFoot(place: number): void {
@@ -145,22 +151,29 @@ export class Grid {
     foot(row, cells);
   }
 
-  /** Makes a row the one that the keyboard is on. */
-  go(place: number, focus: boolean): void {
+  /** Makes a row the one that the keyboard is on; one that is looked up comes with what stands around it. */
+  go(place: number, focus: boolean, lookUp = false): void {
     const count = this.#source.count();
     if (!count) return;
     this.active = Math.max(0, Math.min(place, count - 1));
     const start = this.active * ROW_HEIGHT;
     if (!this.#height) return; // not on show yet
-    if (start < this.#top) this.#scrollTo(start);
-    else if (start + ROW_HEIGHT > this.#top + this.#height) this.#scrollTo(start + ROW_HEIGHT - this.#height);
-    this.#draw();
+    if (!this.#isInView(this.active)) {
+      const room = this.#height - ROW_HEIGHT;
+      this.#scrollTo(start - (lookUp ? room / 2 : start < this.#top ? 0 : room));
+    }
+    this.draw();
     if (focus) this.#element(this.active)?.focus({ preventScroll: true });
   }
 
-  select(place: number): void {
-    this.selected = place;
-    this.#draw();
+  /** Scrolls back to where it was: an element that leaves the page forgets it. */
+  comeBack(): void {
+    this.#scrollTo(this.#top);
+  }
+
+  #isInView(place: number): boolean {
+    const start = place * ROW_HEIGHT;
+    return start >= this.#top && start + ROW_HEIGHT <= this.#top + this.#height;
   }
 
   destroy(): void {
@@ -184,21 +197,22 @@ export class Grid {
     if (Math.abs(now - this.#expected) > 0.5) this.#top = now * this.#scale; // moved by the reader, not by us
     this.#expected = now;
     cancelAnimationFrame(this.#frame);
-    this.#frame = requestAnimationFrame(() => this.#draw());
+    this.#frame = requestAnimationFrame(() => this.draw());
   }
 
   #wheel(event: WheelEvent): void {
     if (this.#scale === 1 || !event.deltaY) return;
     event.preventDefault(); // one notch stays a few rows, however many rows there are
     this.#scrollTo(this.#top + event.deltaY * (event.deltaMode === 1 ? ROW_HEIGHT : 1));
-    this.#draw();
+    this.draw();
   }
 
   #element(place: number): HTMLElement | undefined {
     return this.#pool.find((item) => item.place === place)?.row;
   }
 
-  #draw(): void {
+  /** Draws the rows in view, as they are and as they are selected. */
+  draw(): void {
     const count = this.#source.count();
     const first = Math.max(0, Math.floor(this.#top / ROW_HEIGHT) - SPARE);
     const last = Math.min(count, Math.ceil((this.#top + this.#height) / ROW_HEIGHT) + SPARE);
@@ -226,7 +240,7 @@ export class Grid {
         this.#source.fill(item.row, item.cells, place);
       }
       item.row.tabIndex = place === this.active ? 0 : -1;
-      item.row.ariaSelected = String(place === this.selected);
+      item.row.ariaSelected = String(this.#source.selected(place));
     }
     if (lost) this.#scroller.focus({ preventScroll: true });
     this.#scroller.tabIndex = this.#element(this.active) ? -1 : 0; // one stop for the Tab key, wherever the reader has scrolled
@@ -250,14 +264,16 @@ export class Grid {
     const target = event.target as HTMLElement;
     const item = this.#pool.find(({ row }) => row.contains(target));
     if (!item || item.place < 0) return;
-    const place = item.place;
+    const { place } = item;
+    const from = this.active;
     this.go(place, true);
     if (target.closest(".twisty")) this.#source.toggle?.(place);
-    else this.#source.select(place);
+    else this.#source.select(place, event.shiftKey ? "between" : event.ctrlKey || event.metaKey ? "beside" : "alone", from);
   }
 
   #key(event: KeyboardEvent): void {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.altKey) return;
+    if (event.ctrlKey || event.metaKey) return this.#selectKey(event);
     const title = (event.target as HTMLElement).closest<HTMLElement>(".sortable");
     if (title && event.key !== "ArrowDown") return this.#headKey(event, title);
     const page = Math.max(1, Math.floor(this.#height / ROW_HEIGHT) - 1);
@@ -265,9 +281,21 @@ export class Grid {
       ArrowDown: title ? this.active : this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page,
       Home: 0, End: this.#source.count() - 1,
     };
-    if (event.key in moves) this.go(moves[event.key], true);
-    else if (event.key === "Enter" || event.key === " ") this.#source.select(this.active);
+    if (event.key in moves) {
+      const from = this.active;
+      this.go(moves[event.key], true);
+      if (event.shiftKey) this.#source.select(this.active, "between", from);
+    } else if (event.key === "Enter" || event.key === " ") this.#source.select(this.active, event.shiftKey ? "between" : "alone", this.active);
     else if (!this.#source.key(event, this.active)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Selects all rows, or one more. */
+  #selectKey(event: KeyboardEvent): void {
+    if (event.key === "a") this.#source.selectAll();
+    else if (event.key === " ") this.#source.select(this.active, "beside", this.active);
+    else return;
     event.preventDefault();
     event.stopPropagation();
   }

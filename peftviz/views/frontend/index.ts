@@ -91,10 +91,10 @@ function render({ model, el }: { model: WidgetModel; el: HTMLElement }): () => v
   /** Selects what `inspector.select` asked for last, once. */
   let answered = 0;
   function wanted(): void {
-    const { path, turn: asked = 0 } = model.get("_wanted") as { path?: string; turn?: number };
-    if (asked === answered || path === undefined) return;
+    const { paths, turn: asked = 0 } = model.get("_wanted") as { paths?: string[]; turn?: number };
+    if (asked === answered || !paths) return;
     answered = asked;
-    app.find(path);
+    app.find(paths);
   }
 
   const baseline = (): void => app.setBaseline(model.get("_baseline") as number);

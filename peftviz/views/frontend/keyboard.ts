@@ -7,36 +7,58 @@ export type Command =
   | "nextChange" | "previousChange" | "nextFinding" | "previousFinding" | "nextStep" | "previousStep" | "baseline"
   | "copyPath" | "copyPython" | "onlyChanges" | "fold" | "sideBySide" | "filter" | "help";
 
-interface Shortcut {
-  /** As the help shows it. */
-  keys: string;
-  does: Key;
-  /** Command by key; keys without one are the grid's or the tree's own. */
-  commands?: Readonly<Record<string, Command>>;
-}
+/** Name of what keys do; the help says it by the text `key.NAME`. */
+type Deed = Key extends infer Name ? (Name extends `key.${infer Short}` ? Short : never) : never;
 
-export const SHORTCUTS: readonly Shortcut[] = [
-  { keys: "↑ ↓", does: "key.row" },
-  { keys: "→", does: "key.open" },
-  { keys: "←", does: "key.close" },
-  { keys: "Home End", does: "key.ends" },
-  { keys: "Page ↑ ↓", does: "key.page" },
-  { keys: "Enter", does: "key.enter" },
-  { keys: "*", does: "key.all" },
-  { keys: "n p", does: "key.change", commands: { n: "nextChange", p: "previousChange" } },
-  { keys: "f F", does: "key.finding", commands: { f: "nextFinding", F: "previousFinding" } },
-  { keys: "] [", does: "key.step", commands: { "]": "nextStep", "[": "previousStep" } },
-  { keys: "b", does: "key.baseline", commands: { b: "baseline" } },
-  { keys: "o", does: "key.onlyChanges", commands: { o: "onlyChanges" } },
-  { keys: "a", does: "key.fold", commands: { a: "fold" } },
-  { keys: "s", does: "key.sideBySide", commands: { s: "sideBySide" } },
-  { keys: "c", does: "key.copyPath", commands: { c: "copyPath" } },
-  { keys: "y", does: "key.copyPython", commands: { y: "copyPython" } },
-  { keys: "/", does: "key.filter", commands: { "/": "filter" } },
-  { keys: "?", does: "key.help", commands: { "?": "help" } },
+/** Keys as the help shows them, what they do, and the command of each; keys without one are the grid's or another part's own. */
+export type Shortcut = readonly [keys: string, does: Deed, commands?: Readonly<Record<string, Command>>];
+
+/** All keys, below the texts that say where they hold. */
+export const SHORTCUTS: readonly (Shortcut | Key)[] = [
+  ["↑ ↓", "row"],
+  ["→", "open"],
+  ["←", "close"],
+  ["Home End", "ends"],
+  ["Page ↑ ↓", "page"],
+  ["Enter", "enter"],
+  ["Shift+↑ Shift+↓", "selectBetween"],
+  ["Ctrl+Space", "selectBeside"],
+  ["Ctrl+A", "selectAll"],
+  ["*", "all"],
+  "keys.everywhere",
+  ["n p", "change", { n: "nextChange", p: "previousChange" }],
+  ["f F", "finding", { f: "nextFinding", F: "previousFinding" }],
+  ["] [", "step", { "]": "nextStep", "[": "previousStep" }],
+  ["b", "baseline", { b: "baseline" }],
+  ["o", "onlyChanges", { o: "onlyChanges" }],
+  ["a", "fold", { a: "fold" }],
+  ["s", "sideBySide", { s: "sideBySide" }],
+  ["c", "copyPath", { c: "copyPath" }],
+  ["y", "copyPython", { y: "copyPython" }],
+  ["/", "filter", { "/": "filter" }],
+  ["?", "help", { "?": "help" }],
+  "keys.titles",
+  ["← →", "title"],
+  ["Enter", "sort"],
+  ["↓", "intoRows"],
+  "filterLabel",
+  ["↓ Enter", "intoRows"],
+  ["Esc", "emptyFilter"],
+  "tab.icicle",
+  ["← → ↑ ↓", "piece"],
+  ["Enter", "zoomIn"],
+  ["Esc", "zoomOut"],
+  ["Home", "zoomHome"],
+  "tab.graph",
+  ["↑ ↓ Home End", "line"],
+  ["Enter", "enter"],
+  "keys.lists",
+  ["← →", "beside"],
+  ["Enter", "choose"],
+  ["Esc", "closeMenu"],
 ];
 
-const COMMANDS = new Map(SHORTCUTS.flatMap(({ commands }) => Object.entries(commands ?? {})));
+const COMMANDS = new Map(SHORTCUTS.flatMap((entry) => (typeof entry === "string" ? [] : Object.entries(entry[2] ?? {}))));
 
 /** The command of a key press, if it is one: text fields keep their keys, and so does whoever uses Ctrl, Alt or Meta. */
 export function commandOf(event: KeyboardEvent): Command | undefined {

@@ -2,7 +2,7 @@
 
 import type { Desk } from "./desk.ts";
 import { element } from "./dom.ts";
-import { Grid, type GridColumn } from "./grid.ts";
+import { Grid, type GridColumn, type How } from "./grid.ts";
 import { Layout } from "./layout.ts";
 import { choice, menu } from "./menu.ts";
 import { say } from "./messages.ts";
@@ -31,6 +31,8 @@ export interface RowSource {
   sorted?(): readonly [key: string, down: boolean];
   empty(): string;
   placeOf(row: number): number;
+  /** The row at a place, -1 where it stands for others. */
+  rowAt(place: number): number;
 }
 
 export class RowGrid {
@@ -44,6 +46,8 @@ export class RowGrid {
   #layouts = new Map<string, Layout>();
   /** The state that the widths are of. */
   #table: unknown = null;
+  /** The row that a range of selected ones begins with. */
+  #anchor = -1;
 
   constructor(desk: Desk) {
     this.#desk = desk;
@@ -73,14 +77,14 @@ export class RowGrid {
     }
     this.#layOut(source);
     this.#show(source);
-    if (!panel.contains(this.#grid!.root)) panel.replaceChildren(this.#grid!.root);
-    this.select(this.#desk.selected);
+    if (panel.contains(this.#grid!.root)) return;
+    panel.replaceChildren(this.#grid!.root);
+    this.#grid!.comeBack();
   }
 
   refresh(): void {
     this.resize();
     this.#grid?.refresh();
-    this.select(this.#desk.selected);
   }
 
   /** Gives the columns other widths; when others fit than before, the rows are made anew. */
@@ -95,8 +99,9 @@ export class RowGrid {
     this.#showSort(source);
   }
 
-  select(row: number): void {
-    this.#grid?.select(row < 0 ? -1 : (this.#source?.placeOf(row) ?? -1));
+  /** Shows which rows are selected. */
+  showSelected(): void {
+    this.#grid?.draw();
   }
 
   /** Puts the focus on the row that was the last to have it. */
@@ -104,8 +109,9 @@ export class RowGrid {
     this.#grid?.go(this.#grid.active, true);
   }
 
-  go(place: number, focus: boolean): void {
-    this.#grid?.go(place, focus);
+  /** Goes to a row; one that was selected elsewhere is looked up. */
+  go(place: number, focus: boolean, lookUp?: boolean): void {
+    this.#grid?.go(place, focus, lookUp);
   }
 
   destroy(): void {
@@ -114,10 +120,34 @@ export class RowGrid {
 
   #show(source: RowSource): void {
     const columns = this.#columns;
-    const shown = { ...source, columns, fill: source.fill.bind(source, columns), foot: source.foot?.bind(source, columns) };
+    const shown = {
+      ...source, columns,
+      select: (place: number, how: How, from: number) => this.#select(source, place, how, from),
+      selectAll: () => this.#desk.selectAll(rowsFrom(source, 0, source.count() - 1)),
+      selected: (place: number) => this.#desk.chosen.has(source.rowAt(place)),
+      fill: source.fill.bind(source, columns), foot: source.foot?.bind(source, columns),
+    };
     if (this.#grid) this.#grid.setSource(shown);
     else this.#grid = new Grid(shown);
     this.#showSort(source);
+  }
+
+  #select(source: RowSource, place: number, how: How, from: number): void {
+    const row = source.rowAt(place);
+    const desk = this.#desk;
+    if (how === "between") {
+      // From where the reader last chose a row, or from where the keyboard has gone since.
+      const start = desk.chosen.has(source.rowAt(from)) ? source.placeOf(this.#anchor) : -1;
+      const first = start >= 0 ? start : from;
+      this.#anchor = source.rowAt(first);
+      const rows = rowsFrom(source, Math.min(first, place), Math.max(first, place));
+      desk.selectAll(rows, row < 0 ? rows[0] : row);
+      return;
+    }
+    this.#anchor = row;
+    if (row < 0 || how === "alone") source.select(place);
+    else if (desk.chosen.has(row)) desk.selectAll([...desk.chosen].filter((other) => other !== row));
+    else desk.selectAll([...desk.chosen, row], row);
   }
 
   /** Whether a column is to be shown: as the reader chose, else unless it is one of the further ones or says the same everywhere. */
@@ -137,4 +167,14 @@ export class RowGrid {
     layout.measure(all, source.count() + (source.foot ? 1 : 0), (key, place) => source.text(key, place));
     this.#columns = layout.fit(all, this.#panel!.clientWidth - SCROLLBAR, (key) => this.#chosen.get(`${source.layout} ${key}`) === true);
   }
+}
+
+/** The rows from one place to another. */
+function rowsFrom(source: RowSource, first: number, last: number): number[] {
+  const rows: number[] = [];
+  for (let place = first; place <= last; place++) {
+    const row = source.rowAt(place);
+    if (row >= 0) rows.push(row);
+  }
+  return rows;
 }

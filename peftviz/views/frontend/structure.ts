@@ -42,10 +42,14 @@ export class Structure implements Tab {
       toggle: (place) => this.#toggle(place),
       empty: () => say(model.filter ? "noRows" : "noChange"),
       placeOf: (row) => model.placeOf(row),
+      rowAt: (place) => (model.shown.gaps[place] ? -1 : model.shown.rows[place]),
     });
     panel.classList.toggle("panes", split);
-    const { selected } = this.#desk; // what was selected in another tab meanwhile comes into view
-    if (selected >= 0 && selected !== this.#seen && !model.filter) this.reveal(selected, false);
+    const { selected } = this.#desk;
+    if (selected < 0) return;
+    const place = model.placeOf(selected);
+    if (place >= 0) this.#grid.go(place, false, true);
+    else if (selected !== this.#seen && !model.filter) this.reveal(selected, false); // it was selected in another tab meanwhile
     this.#seen = selected;
   }
 
@@ -64,13 +68,13 @@ export class Structure implements Tab {
 
   select(row: number): void {
     this.#seen = row;
-    this.#grid.select(row);
+    this.#grid.showSelected();
   }
 
   reveal(row: number, focus: boolean): boolean {
     const place = this.#desk.model.reveal(row);
     this.#desk.change(() => undefined);
-    if (place >= 0) this.#grid.go(place, focus);
+    if (place >= 0) this.#grid.go(place, focus, true);
     return true;
   }
 

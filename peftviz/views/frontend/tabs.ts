@@ -24,7 +24,9 @@ export class Tabs {
   open(id: TabId): void {
     this.#front = this.#tabs.find((tab) => tab.id === id) ?? this.#front;
     const { rows } = this.#front;
+    const focus = this.bar.matches(":focus-within");
     this.bar.replaceChildren(...this.#tabs.map((tab) => this.#button(tab)));
+    if (focus) this.bar.querySelector<HTMLElement>("[aria-selected=true]")!.focus();
     this.panel.className = `panel ${this.#front.id}`;
     this.panel.ariaLabel = say(`tab.${this.#front.id}`);
     this.panel.tabIndex = rows ? -1 : 0; // scrolls, and may hold nothing that takes the focus
@@ -49,7 +51,6 @@ export class Tabs {
       if (!move) return;
       const at = this.#tabs.indexOf(tab) + move + this.#tabs.length;
       this.open(this.#tabs[at % this.#tabs.length].id);
-      (this.bar.querySelector("[aria-selected=true]") as HTMLElement).focus();
       event.preventDefault();
     });
     return made;

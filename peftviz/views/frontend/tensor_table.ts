@@ -68,9 +68,10 @@ export class TensorTable implements Tab {
       sorted: () => [this.#sort, this.#down],
       empty: () => say(model.filter ? "noRows" : "noChange"),
       placeOf: (row) => this.#places.indexOf(row),
+      rowAt: (place) => this.#places[place] ?? -1,
     });
     const place = this.#placeNear(this.#desk.selected);
-    if (place >= 0) this.#grid.go(place, false);
+    if (place >= 0) this.#grid.go(place, false, true);
   }
 
   refresh(): void {
@@ -82,8 +83,8 @@ export class TensorTable implements Tab {
     this.#grid.resize();
   }
 
-  select(row: number): void {
-    this.#grid.select(row);
+  select(): void {
+    this.#grid.showSelected();
   }
 
   reveal(row: number, focus: boolean): boolean {
@@ -93,7 +94,7 @@ export class TensorTable implements Tab {
       this.#desk.change(() => undefined);
     }
     const place = this.#places.indexOf(row);
-    if (place >= 0) this.#grid.go(place, focus);
+    if (place >= 0) this.#grid.go(place, focus, true);
     return place >= 0;
   }
 
@@ -130,11 +131,13 @@ export class TensorTable implements Tab {
     this.#places = Int32Array.from(places);
   }
 
-  /** Where a row stands, or the first tensor inside it. */
+  /** Where a row stands, or the first tensor inside it, or the group that holds one. */
   #placeNear(row: number): number {
     if (row < 0) return -1;
     const end = this.#desk.model.end[row];
-    return this.#places.findIndex((at) => at >= row && at < end);
+    const inside = (at: number): boolean => at >= row && at < end;
+    const place = this.#places.findIndex(inside);
+    return place >= 0 ? place : this.#places.indexOf(~this.#groups.findIndex(({ rows }) => rows.some(inside)));
   }
 
   #name({ code }: Group): string {

@@ -22,6 +22,7 @@ export class TimelineView {
   readonly #desk: Desk;
   readonly #list = element("ol", { class: "steps" });
   readonly #versus = element("select", { "aria-label": say("versus") });
+  readonly #comparing = element("label", { class: "versus" }, `${say("versus")} `, this.#versus);
   /** Steps in view that nobody has compared yet. */
   readonly #unknown: IntersectionObserver;
   #steps: StepEntry[] = [];
@@ -39,7 +40,7 @@ export class TimelineView {
     this.root = element(
       "nav", { class: "timeline", "aria-label": say("operations") },
       element("h2", {}, say("operations")), this.#list,
-      element("label", { class: "versus" }, `${say("versus")} `, this.#versus),
+      this.#comparing,
     );
   }
 
@@ -47,6 +48,7 @@ export class TimelineView {
     this.#shown = view;
     this.#steps = steps;
     this.root.hidden = steps.length === 0;
+    this.#comparing.hidden = steps.length < 2;
     this.#unknown.disconnect();
     const focus = this.#list.matches(":focus-within");
     this.#list.replaceChildren(...steps.map((_, index) => this.#item(index)));

@@ -84,7 +84,8 @@ export class Toolbar {
     const { model } = this.#desk;
     const tree = tab.rows === "tree";
     this.root.hidden = !tab.rows && !tab.tools?.length;
-    this.#filter.hidden = this.#steps.hidden = !tab.rows;
+    this.#filter.hidden = !tab.rows;
+    this.#steps.hidden = !tab.rows || !model.hasChanges;
     this.#changes.hidden = !tab.rows || tab.id === "memory" || !model.hasChanges;
     this.#fold.hidden = !tree;
     this.#split.hidden = !tree || model.table.summary.single;

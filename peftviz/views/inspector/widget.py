@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
     _baseline: Any = traitlets.Int(-1).tag(sync=True)
     # What is selected: `paths` in the comparison of `index` with `base`. Set by the browser, or by `select`.
     _selection = traitlets.Dict({}).tag(sync=True)
-    # What `select` asks for: `path`, and `turn`, which counts the calls.
+    # What `select` asks for: `paths`, and `turn`, which counts the calls.
     _wanted = traitlets.Dict({}).tag(sync=True)
 
     def __init__(
@@ -142,23 +142,26 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         paths = [path for path in chosen.get("paths", ()) if isinstance(path, str)]
         return Selection(paths, partial(self._selected_table, chosen.get("index"), chosen.get("base")))
 
-    def select(self, path: str) -> None:
-        """Selects a row and brings it to light in the widget, whatever is folded or filtered.
+    def select(self, paths: str | Iterable[str]) -> None:
+        """Selects rows and brings them to light in the widget, whatever is folded or filtered.
 
         Args:
-            path: Dotted path of a module, parameter or buffer in either of the states on show; `""` for the model.
+            paths: Dotted path of a module, parameter or buffer in either of the states on show, or several of them;
+                `""` is the model. The details are about the first. No path at all selects nothing.
 
         Raises:
-            LookupFailure: Neither state has it; near matches are named.
+            LookupFailure: Neither state has one of them; near matches are named, and nothing is selected.
         """
+        wanted = [paths] if isinstance(paths, str) else list(paths)
         index, base = self._selection.get("index"), self._selection.get("base")
         before, after = self._states(index, base)
-        if not any(
-            state.find_module(path) is not None or state.find_tensor(path) is not None for state in (before, after)
-        ):
-            after.module(path)  # raises, and names what is near
-        self._selection = {**self._selection, "paths": [path]}
-        self._wanted = {"path": path, "turn": self._wanted.get("turn", 0) + 1}
+        for path in wanted:
+            if not any(
+                state.find_module(path) is not None or state.find_tensor(path) is not None for state in (before, after)
+            ):
+                after.module(path)  # raises, and names what is near
+        self._selection = {**self._selection, "paths": wanted}
+        self._wanted = {"paths": wanted, "turn": self._wanted.get("turn", 0) + 1}
 
     def _states(self, index: Any, base: Any) -> tuple[Snapshot, Snapshot]:
         """The states on show, before and after; by default those shown last."""
