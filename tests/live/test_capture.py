@@ -353,3 +353,26 @@ def test_only_names_of_buffers_that_are_gone_are_state() -> None:
     named = [row for row in capture(model).find("*") if slot in getattr(row, "state", {})]
     assert {row.name for row in named} == {"vera_A"}, "its layers hold the same object"
     assert capture(model).module("base_model.vera_A").state[slot] == ["default"]
+
+
+def test_looks_past_torch_functions(tiny_llama) -> None:
+    class Counted(nn.Parameter):
+        @classmethod
+        def __torch_function__(cls, function, types, args=(), kwargs=None):
+            called.append(function)
+            return super().__torch_function__(function, types, args, kwargs or {})
+
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            called.append(function)
+            return function(*args, **(kwargs or {}))
+
+    called: list[object] = []
+    model = tiny_llama()
+    model.lm_head.weight = Counted(model.lm_head.weight.detach())
+    called.clear()
+    alone = capture(model, values="full")
+    with torch.device("meta"), Mode():
+        within = capture(model, values="full")
+    assert called == []
+    assert alone == within

@@ -31,6 +31,8 @@ NO_STATE = MODULE_SLOTS | CONSTRUCTION_ATTRIBUTES
 
 MAX_DEPTH = 6
 
+_EXACT = frozenset({bool, int, float, str, NoneType})
+
 _first, _second = itemgetter(0), itemgetter(1)
 _unsaved = methodcaller("get", NON_PERSISTENT)
 
@@ -98,6 +100,8 @@ class StateInterner:
         if not layout.names:
             return [0] * len(modules)
         values = list(map(layout.values, modules))
+        if len(modules) == 1:
+            return [self._code(layout, modules[0], values[0])]
         try:
             marks = list(map(layout.scalars, modules))
             for mark, index in dict(zip(marks, range(len(marks)), strict=True)).items():
@@ -148,6 +152,8 @@ def describe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, Mapping):
         return {str(key): describe(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
+        if _EXACT.issuperset(map(type, value)):  # PEFT keeps the names of all its layers in one list
+            return list(value)
         return [describe(item, depth + 1) for item in value]
     if isinstance(value, (set, frozenset)):
         return sorted((describe(item, depth + 1) for item in value), key=repr)

@@ -107,8 +107,7 @@ class TensorRecorder:
         self._entry_is_tensor += is_tensor
         tensors: list[torch.Tensor] = list(compress(found, is_tensor))  # type: ignore[arg-type]
         if tensors:
-            with torch._C.DisableTorchFunctionSubclass():  # a subclass must not turn a look into a computation
-                self._look_at(tensors)
+            self._look_at(tensors)
             self._tensors += tensors
         return len(found)
 

@@ -87,7 +87,8 @@ def walk(model: torch.nn.Module, registry: IdentityRegistry, *, values: str, kee
         keep: Whether modules and tensors themselves are wanted too: they live on then as long as the walk does.
     """
     walker = _Walker(registry, values=values, keep=keep)
-    walker.visit(model)
+    with torch._C.DisableTorchFunction():  # a tensor subclass or a mode must not turn a look into a computation
+        walker.visit(model)
     return walker.in_preorder(model)
 
 
