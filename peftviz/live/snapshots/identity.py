@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -54,20 +55,23 @@ class IdentityRegistry:
             places = np.searchsorted(self._ids, ids)
             known = self._ids[places] == ids
             if not known.all():
-                self._register([objects[index] for index in np.flatnonzero(~known).tolist()])
+                unknown = np.flatnonzero(~known)
+                self._register([objects[index] for index in unknown.tolist()], ids[unknown])
                 places = np.searchsorted(self._ids, ids)
             return self._serials[places]
 
-    def _register(self, objects: list[Any]) -> None:
-        new = {id(item): item for item in objects}
-        for key, item in new.items():
-            reference = _Reference(item, self._forget)
+    def _register(self, objects: list[Any], ids: IntArray) -> None:
+        new = dict(zip(ids.tolist(), objects, strict=True))
+        references = list(map(_Reference, new.values(), repeat(self._forget)))
+        for reference, key in zip(references, new, strict=True):
             reference.key = key
-            self._references[key] = reference
-        ids = np.concatenate([self._ids, np.fromiter(new, np.int64, len(new))])
-        serials = np.concatenate([self._serials, np.arange(self._next, self._next + len(new))])
-        order = np.argsort(ids)
-        self._ids, self._serials = ids[order], serials[order]
+        self._references.update(zip(new, references, strict=True))
+        keys = np.fromiter(new, np.int64, len(new))
+        order = np.argsort(keys)
+        keys = keys[order]
+        places = np.searchsorted(self._ids, keys)  # to insert some is faster than to sort all again
+        self._ids = np.insert(self._ids, places, keys)
+        self._serials = np.insert(self._serials, places, self._next + order)
         self._next += len(new)
 
     def _forget(self, reference: _Reference) -> None:
