@@ -54,6 +54,18 @@ def test_a_cell_of_code_differs_in_texts_only(cell: str) -> None:
     assert english["metadata"] == chinese["metadata"]
 
 
+def test_the_code_of_an_answer_differs_in_texts_only() -> None:
+    english, chinese = (
+        re.findall(
+            r"^```python\n(.*?)^```$", "".join(cells(f"{NAME}{ending}")["answers"]["source"]), re.DOTALL | re.MULTILINE
+        )
+        for ending in (".ipynb", ".zh.ipynb")
+    )
+    assert len(english) == len(chinese) > 0
+    for one, other in zip(english, chinese, strict=True):
+        assert_same_but_for_texts(one, other)
+
+
 def test_all_that_is_said_is_said_in_chinese() -> None:
     said = [cell for cell in cells(f"{NAME}.zh.ipynb").values() if cell["cell_type"] == "markdown"]
     assert [cell["id"] for cell in said if not CHINESE.search("".join(cell["source"]))] == []
