@@ -75,3 +75,23 @@ def lora() -> Callable[..., Any]:
         return LoraConfig(target_modules=list(targets) or ["q_proj", "v_proj"], **options)
 
     return make
+
+
+@pytest.fixture
+def sentences(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each sentence that a rule says in the test is one that the message files have in every language."""
+    from peftviz.core.rules.rule import Rule
+    from peftviz.views.inspector.wording import said
+
+    unknown = []
+    make = Rule.finding
+
+    def finding(rule: Rule, *arguments: Any, **options: Any) -> Any:
+        made = make(rule, *arguments, **options)
+        told = {f"finding.{rule.code}.": made.message, f"remedy.{rule.code}.": made.remedy}
+        unknown.extend(text for family, text in told.items() if said(text, family) is None)
+        return made
+
+    monkeypatch.setattr(Rule, "finding", finding)
+    yield
+    assert unknown == [], "peftviz/views/messages has no text that says this"

@@ -17,6 +17,8 @@ from peftviz.core.tables import Role
 from peftviz.errors import AuditFailure
 from tests.core.audited import Audited
 
+pytestmark = pytest.mark.usefixtures("sentences")
+
 HEAD = "base_model.model.head"
 DOCS = Path(__file__).parents[2] / "docs" / "rules"
 

@@ -18,7 +18,10 @@ from peftviz.errors import AuditFailure, ModelError
 from tests.live.audited import HEAD, base, delete_per_layer, lora, two
 from tests.live.zoo import HAS_TOKENS, LONE, Handle, output
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of what is done here on purpose
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # PEFT warns of some of what is done here on purpose
+    pytest.mark.usefixtures("sentences"),
+]
 
 LM_HEAD = "base_model.model.lm_head"
 

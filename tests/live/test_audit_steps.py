@@ -15,7 +15,10 @@ from peftviz.core.timeline import Timeline
 from peftviz.live.sessions.session import Session, watch
 from tests.live.audited import HEAD, base, delete_per_layer, lora, two
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of what is done here on purpose
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # PEFT warns of some of what is done here on purpose
+    pytest.mark.usefixtures("sentences"),
+]
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ from peftviz.errors import AuditFailure, ModelError
 from peftviz.live.removal.repair import repair
 from tests.live.audited import HEAD, base, lora, two
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of what is done here on purpose
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # PEFT warns of some of what is done here on purpose
+    pytest.mark.usefixtures("sentences"),
+]
 
 KNOWN = {field.name for field in dataclasses.fields(peft.LoraConfig)}
 X = torch.tensor([[1, 2, 3]])

@@ -11,7 +11,10 @@ import pytest
 from peftviz.auditing import audit
 from peftviz.core.rules import RULES
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of much that the pages warn of
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # PEFT warns of much that the pages warn of
+    pytest.mark.usefixtures("sentences"),
+]
 
 PAGES = Path(__file__).parents[2] / "docs" / "rules"
 MENDED = {"PV101", "PV103", "PV104"}

@@ -72,7 +72,7 @@ def test_runs_are_those_of_the_other_renderers(table: ViewTable) -> None:
 
 
 def test_findings_carry_the_title_of_their_rule_and_where_it_is_reported(table: ViewTable) -> None:
-    finding = {"rule": "PV103", "message": "", "row": 0}
+    finding = {"rule": "PV103", "message": "", "remedy": "", "row": 0}
     header, _ = read(encode(replace(table, findings=[finding, {"rule": "PV999"}])))
     told, unknown = header["findings"]
     assert told["title"] == "Ghost adapter"

@@ -173,7 +173,7 @@ function fillName(cell: HTMLElement, { name, twisty, alike, note, title = name }
   if (twisty !== undefined) parts.push(element("span", { class: "twisty", "aria-hidden": "true" }, twisty));
   const last = alike ? -1 : name.lastIndexOf(".");
   const cut = path ? name.lastIndexOf(".", last - 1) : last;
-  if (cut > 0) parts.push(element("code", { class: cut > 7 ? "front long" : "front", title }, element("bdi", {}, name.slice(0, cut))));
+  if (cut > 0) parts.push(element("code", { class: cut > 5 ? "front long" : "front", title }, element("bdi", {}, name.slice(0, cut))));
   if (name) parts.push(element("code", { title }, cut > 0 ? name.slice(cut) : name));
   if (alike) parts.push(element("em", { title: alike }, alike));
   if (note) parts.push(element("span", { class: "note", title: note }, note));

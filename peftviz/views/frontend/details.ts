@@ -5,7 +5,7 @@ import { badge, kindOf, sides } from "./columns.ts";
 import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import type { StepEntry } from "./kernel.ts";
-import { ROLES, ruleTitle, say, severity } from "./messages.ts";
+import { ROLES, inWords, ruleTitle, say, severity } from "./messages.ts";
 import type { TreeModel } from "./model.ts";
 import { LEFTOVER } from "./tree.ts";
 import { remark } from "./notes.ts";
@@ -63,9 +63,9 @@ function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
     element("h2", {}, [say("finding", { rule: finding.rule }), ruleTitle(finding.rule)].filter(Boolean).join(" · ")),
     element(
       "div", { class: `callout ${finding.severity}` },
-      element("strong", {}, `${symbol} ${word}`), element("p", {}, visible(finding.message, 1000)),
+      element("strong", {}, `${symbol} ${word}`), element("p", {}, visible(inWords(finding.message, finding.message_said), 1000)),
     ),
-    element("h3", {}, say("remedy")), element("p", {}, visible(finding.remedy, 1000)),
+    element("h3", {}, say("remedy")), element("p", {}, visible(inWords(finding.remedy, finding.remedy_said), 1000)),
   ];
   const others = finding.rows.filter((other) => other !== row);
   if (others.length) {

@@ -3,7 +3,7 @@
 import type { Desk, Tab } from "./desk.ts";
 import { element } from "./dom.ts";
 import { visible } from "./format.ts";
-import { ruleTitle, say, severity } from "./messages.ts";
+import { inWords, ruleTitle, say, severity } from "./messages.ts";
 import { redRow } from "./tree.ts";
 import type { Finding } from "./wire.ts";
 
@@ -42,7 +42,7 @@ function findingsList(findings: readonly Finding[], select: (finding: Finding) =
     const item = element(
       "button", { type: "button", class: `finding ${finding.severity}` },
       element("span", { class: "rule" }, [`${symbol} ${finding.rule}`, ruleTitle(finding.rule), word].filter(Boolean).join(" · ")),
-      element("span", { class: "message" }, visible(finding.message, 600)),
+      element("span", { class: "message" }, visible(inWords(finding.message, finding.message_said), 600)),
       element("span", { class: "place" }, element("code", {}, visible(finding.path) || say("model")), more && ` · ${more}`),
     );
     item.addEventListener("click", () => select(finding));

@@ -34,6 +34,19 @@ export function say(key: Key, values: Readonly<Record<string, string | number>> 
   });
 }
 
+/** Which text says what the kernel wrote, and what stands in it: `peftviz/views/inspector/wording.py` says so. */
+export interface Said {
+  name: string;
+  values: Readonly<Record<string, string | Said>>;
+}
+
+/** What the kernel wrote, in the reader's language as far as the message files know it. */
+export function inWords(text: string, said?: Said): string {
+  if (!said || !(said.name in catalog)) return text;
+  const values = Object.entries(said.values).map(([hole, value]) => [hole, typeof value === "string" ? value : inWords("", value)]);
+  return say(said.name as Key, Object.fromEntries(values));
+}
+
 /** The title of an audit rule; empty for one that the message files do not know. */
 export function ruleTitle(code: string): string {
   const key = `rule.${code}`;

@@ -1,5 +1,7 @@
 /** Reads what `peftviz/views/inspector/wire.py` wrote; `docs/formats/view-table.md` describes the bytes. */
 
+import type { Said } from "./messages.ts";
+
 export interface Finding {
   rule: string;
   title?: string;
@@ -8,8 +10,10 @@ export interface Finding {
   path: string;
   adapter: string | null;
   message: string;
+  message_said?: Said;
   evidence: Record<string, unknown>;
   remedy: string;
+  remedy_said?: Said;
   repairable: boolean;
   row: number;
   rows: number[];

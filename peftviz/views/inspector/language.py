@@ -49,6 +49,11 @@ def catalogs() -> dict[str, Catalog]:
     return {language: dict(_catalog(language)) for language in ((_chosen,) if _chosen else LANGUAGES)}
 
 
+def english() -> Catalog:
+    """The English texts: what core writes is recognised by them."""
+    return _catalog(LANGUAGES[0])
+
+
 def tell(listener: Any) -> None:
     """From now on calls `listener.language_changed()` when another language is chosen, as long as it lives."""
     _listeners.add(listener)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.rules import RULES
+from peftviz.views.inspector.wording import translated
 from peftviz.views.viewmodel.table import ViewTable
 
 MAGIC = b"PVT1"
@@ -77,7 +78,7 @@ def encode(table: ViewTable) -> bytes:
 
 def _titled(finding: Mapping[str, Any]) -> dict[str, Any]:
     rule = _RULES.get(finding["rule"])
-    return {**finding, "title": rule.title, "upstream": rule.links} if rule else dict(finding)
+    return {**translated(finding), "title": rule.title, "upstream": rule.links} if rule else dict(finding)
 
 
 def _packed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
