@@ -18,7 +18,7 @@ export function adaptersHere(model: TreeModel, row: number): HTMLElement | null 
   const { rows, adapters } = place;
   return element(
     "table", { class: "adapters" },
-    element("caption", {}, `${say("adaptersAt")} `, element("code", {}, visible(model.text(model.table.columns.label, place.row), 60))),
+    element("caption", {}, `${say("adaptersAt")} `, element("code", {}, visible(model.text("label", place.row), 60))),
     element("thead", {}, element("tr", {}, element("td", {}), ...adapters.map((name) => element("th", { scope: "col" }, visible(name, 40))))),
     element(
       "tbody", {},

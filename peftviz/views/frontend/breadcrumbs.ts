@@ -23,7 +23,7 @@ export class Breadcrumbs {
     for (let at = Math.max(0, row); at >= 0; at = model.parent[at]) rows.push(at);
     this.#list.replaceChildren(
       ...rows.reverse().map((at) => {
-        const crumb = button(visible(model.text(model.table.columns.label, at), LONGEST), "crumb", () => this.#desk.reveal(at, true));
+        const crumb = button(visible(model.text("label", at), LONGEST), "crumb", () => this.#desk.reveal(at, true));
         if (at === row) crumb.setAttribute("aria-current", "location");
         return element("li", {}, crumb);
       }),

@@ -67,7 +67,7 @@ export function fillTreeRow(model: TreeModel, { columns, row, cells }: Cells, pl
   const { rows, levels, oldLevels, gaps } = model.shown;
   const at = rows[place];
   const gap = gaps[place];
-  const status = model.table.columns.status[at];
+  const status = model.at("status", at);
   row.className = gap ? "row gap" : `row ${STATUS[status][1]}`;
   row.ariaLevel = String(levels[place]);
   row.style.setProperty("--level", String(Math.min(levels[place] - 1, 24)));
@@ -101,8 +101,7 @@ export function fillTensor(model: TreeModel, { columns, row, cells }: Cells, at:
   row.ariaExpanded = null;
   row.style.setProperty("--level", String(level));
   const path = model.path(at);
-  const { columns: data } = model.table;
-  const note = data.was[at] ? say("was", { path: visible(model.text(data.was, at)) }) : remark(model.text(data.note, at));
+  const note = was(model, at) || remark(model.text("note", at));
   fillCells(columns, cells, (key) => (key === "path" ? { name: visible(path), note, title: visible(path, 1000) } : key === "change" ? badge(status) : cellText(model, key, at)), share(model, at));
   spokenCells(model, columns, cells, at);
 }
@@ -130,7 +129,7 @@ export function badge(status: number): HTMLElement {
 
 /** `module`, `parameter` or `buffer`. */
 export function kindOf(model: TreeModel, at: number): string {
-  return say(`kind.${KINDS[model.table.columns.kind[at]]}`);
+  return say(`kind.${KINDS[model.at("kind", at)]}`);
 }
 
 /** A value before and after, empty where the row is not there on that side. */
@@ -151,20 +150,23 @@ export function amount(before: number, after: number): string {
 function treeName(model: TreeModel, key: string, place: number): Name {
   const { rows, heads } = model.shown;
   const at = rows[place];
-  const { columns, strings } = model.table;
   const twisty = model.hasChildren(at) ? (model.isOpen(at) ? "▾" : "▸") : "";
-  const own = strings[columns.label[at]];
+  const own = model.text("label", at);
   const folded = model.folding ? model.runOf[at] : 0;
   const old = key === "name_before";
   let name = old ? model.oldName(at, heads[place]) : at === 0 ? own : model.pathFrom(at, Math.max(0, model.parent[heads[place]]));
   if (folded) name = name.slice(0, name.length - own.length).replace(/\.$/, ""); // `layers.0` stands for all of `layers 0–31: 32 alike`
-  const was = columns.was[at] ? say("was", { path: visible(strings[columns.was[at]]) }) : "";
   return {
     name: visible(name), twisty,
     alike: folded ? say("alike", { range: `${own}–${Number(own) + folded - 1}`, count: folded }) : "",
-    note: key === "name" ? was || remark(strings[columns.note[at]]) : "",
+    note: key === "name" ? was(model, at) || remark(model.text("note", at)) : "",
     title: visible(old ? model.oldPath(at) : model.path(at), 1000) || undefined,
   };
+}
+
+/** Says the old path of a row that has another one now. */
+function was(model: TreeModel, at: number): string {
+  return model.at("was", at) ? say("was", { path: visible(model.text("was", at)) }) : "";
 }
 
 /** The name in two pieces: what has to give way is the front, since the end of a path tells more. */
@@ -191,23 +193,22 @@ function fillMemory(cell: HTMLElement, text: string, part: number): void {
   (cell.lastElementChild!.firstElementChild as HTMLElement).style.width = part > 0 ? `${Math.max(3, part * 100)}%` : "0";
 }
 
-function share({ table: { columns } }: TreeModel, at: number): number {
-  return columns.bytes_after[at] / (Math.max(columns.bytes_before[0] ?? 0, columns.bytes_after[0] ?? 0) || 1);
+function share(model: TreeModel, at: number): number {
+  return model.at("bytes_after", at) / (Math.max(model.at("bytes_before", 0), model.at("bytes_after", 0)) || 1);
 }
 
 function cellText(model: TreeModel, key: string, at: number): string {
-  const { columns, strings } = model.table;
   const [base, side] = key.split("_");
   if (side) return sideText(model, base, side as Side, at);
   if (key === "change") return "";
-  if (key === "memory") return columns.status[at] === SAME && columns.bytes_after[at] ? formatBytes(columns.bytes_after[at]) : amount(columns.bytes_before[at], columns.bytes_after[at]);
-  if (key === "after") return columns.bytes_after[at] ? formatBytes(columns.bytes_after[at]) : "";
-  if (key === "before") return columns.bytes_before[at] ? formatBytes(columns.bytes_before[at]) : "";
-  if (key === "difference") return formatDelta(columns.bytes_before[at], columns.bytes_after[at], true);
-  if (key === "role") return say(`role.${ROLES[columns.role[at]]}`);
-  if (key === "adapter") return visible(strings[columns.adapter[at]], 40);
-  if (key === "class") return visible(strings[classOf(model, at)]);
-  if (key === "trainable" && columns.status[at] >= LEFTOVER && columns.trainable_after[at] === 2) return say("trainable.still");
+  if (key === "memory") return model.at("status", at) === SAME && model.at("bytes_after", at) ? formatBytes(model.at("bytes_after", at)) : amount(model.at("bytes_before", at), model.at("bytes_after", at));
+  if (key === "after") return model.at("bytes_after", at) ? formatBytes(model.at("bytes_after", at)) : "";
+  if (key === "before") return model.at("bytes_before", at) ? formatBytes(model.at("bytes_before", at)) : "";
+  if (key === "difference") return formatDelta(model.at("bytes_before", at), model.at("bytes_after", at), true);
+  if (key === "role") return say(`role.${ROLES[model.at("role", at)]}`);
+  if (key === "adapter") return visible(model.text("adapter", at), 40);
+  if (key === "class") return visible(model.table.strings[classOf(model, at)]);
+  if (key === "trainable" && model.at("status", at) >= LEFTOVER && model.at("trainable_after", at) === 2) return say("trainable.still");
   if (key !== "type") return both(model, key, at);
   const dtype = model.holdsOnlyTensors(at) ? both(model, "dtype", at) : ""; // of a tree of modules it says little
   return [both(model, "type", at), dtype].filter(Boolean).join(" · ");
@@ -221,13 +222,12 @@ function both(model: TreeModel, key: string, at: number): string {
 }
 
 function sideText(model: TreeModel, key: string, side: Side, at: number): string {
-  const { columns, strings } = model.table;
   if (!model.on(side, at)) return "";
-  if (key === "trainable") return trainable(columns[`trainable_${side}`][at]);
-  if (key === "bytes" || key === "memory") return formatBytes(columns[`bytes_${side}`][at]);
-  if (key === "elements") return formatCount(columns[`numel_${side}`][at]);
-  const row = key === "shape" && columns.kind[at] === MODULE ? model.onlyTensor(at) : at;
-  return row < 0 ? "" : visible(strings[columns[`${key}_${side}` as ColumnName][row]]);
+  if (key === "trainable") return trainable(model.at(`trainable_${side}`, at));
+  if (key === "bytes" || key === "memory") return formatBytes(model.at(`bytes_${side}`, at));
+  if (key === "elements") return formatCount(model.at(`numel_${side}`, at));
+  const row = key === "shape" && model.at("kind", at) === MODULE ? model.onlyTensor(at) : at;
+  return row < 0 ? "" : visible(model.text(`${key}_${side}` as ColumnName, row));
 }
 
 /** Says in words what cells show by a tick. */
@@ -235,7 +235,7 @@ function spokenCells(model: TreeModel, columns: readonly GridColumn[], cells: re
   columns.forEach(({ key }, index) => {
     if (!key.startsWith("trainable")) return;
     const text = cells[index].title;
-    const code = model.table.columns[key.endsWith("before") ? "trainable_before" : "trainable_after"][at];
+    const code = model.at(key.endsWith("before") ? "trainable_before" : "trainable_after", at);
     cells[index].ariaLabel = text.includes(ARROW) ? text.replaceAll("✓", say("trainable.yes")) : trainableSpoken(code) || text || say("noParameters");
   });
 }

@@ -100,21 +100,21 @@ function stepLink(item: unknown, steps: readonly StepEntry[], deeds: Deeds): Nod
 }
 
 function facts(model: TreeModel, row: number, about: readonly Finding[]): HTMLElement {
-  const { columns, strings, summary } = model.table;
-  const adapter = strings[columns.adapter[row]] || about.find((finding) => finding.adapter)?.adapter || "";
+  const { summary } = model.table;
+  const adapter = model.text("adapter", row) || about.find((finding) => finding.adapter)?.adapter || "";
   const path = model.path(row);
   const entries: Entry[] = [
 [say("path"), element("code", {}, visible(path, 1000) || say("model"))],
-    [say("change"), badge(columns.status[row])],
+    [say("change"), badge(model.at("status", row))],
   ];
-  if (columns.was[row]) entries.push([say("oldPath"), element("code", {}, visible(strings[columns.was[row]], 1000))]);
+  if (model.at("was", row)) entries.push([say("oldPath"), element("code", {}, visible(model.text("was", row), 1000))]);
   entries.push([say("kind"), kindOf(model, row)]);
-  entries.push([say("role"), say(`role.${ROLES[columns.role[row]]}`)]);
+  entries.push([say("role"), say(`role.${ROLES[model.at("role", row)]}`)]);
   if (adapter) {
     entries.push([say("adapter"), visible(adapter)]);
     entries.push([say("inConfig"), summary.adapters[1].includes(adapter) ? say("yes") : say("noConfig", { adapter: visible(adapter) })]);
   }
-  if (columns.note[row]) entries.push([say("note"), remark(strings[columns.note[row]])]);
+  if (model.at("note", row)) entries.push([say("note"), remark(model.text("note", row))]);
   return list(entries);
 }
 
@@ -130,12 +130,12 @@ function ways(model: TreeModel, row: number, chosen: readonly number[]): HTMLEle
 }
 
 function buttons(model: TreeModel, row: number, about: readonly Finding[], deeds: Deeds): HTMLElement {
-  const { columns, strings, summary } = model.table;
+  const { summary } = model.table;
   const bar = element("div", { class: "deeds" });
-  const adapter = about.find((finding) => finding.adapter)?.adapter || strings[columns.adapter[row]];
+  const adapter = about.find((finding) => finding.adapter)?.adapter || model.text("adapter", row);
   const gone = adapter && !summary.adapters[1].includes(adapter);
-  const red = about.some((finding) => finding.severity !== "info") || columns.status[row] >= LEFTOVER;
-  if (deeds.remove && adapter && (columns.exists[row] & 2 || about.length)) {
+  const red = about.some((finding) => finding.severity !== "info") || model.at("status", row) >= LEFTOVER;
+  if (deeds.remove && adapter && (model.at("exists", row) & 2 || about.length)) {
     const remove = deeds.remove;
     bar.append(
       red && gone
@@ -171,20 +171,20 @@ function bothSides(model: TreeModel, row: number): Node[] {
 }
 
 function changes(model: TreeModel, row: number): Node[] {
-  const own = model.table.changes.filter((change) => change[0] === row);
+  const own = model.changesOf(row);
   if (!own.length) return [];
   return [
     element("h3", {}, say("changed")),
-    list(own.slice(0, MAX_LISTED).map(([, field, before, after]) => [field, `${briefly(before)} → ${briefly(after)}`])),
+    list(own.slice(0, MAX_LISTED).map(([field, before, after]) => [field, `${briefly(before)} → ${briefly(after)}`])),
     ...(own.length > MAX_LISTED ? [element("p", {}, say("moreRows", { count: own.length - MAX_LISTED }))] : []),
   ];
 }
 
 function extras(model: TreeModel, row: number, deeds: Deeds): Node[] {
-  const { columns, strings, summary } = model.table;
+  const { summary } = model.table;
   const nodes: Node[] = [];
   const payload = model.payload(row);
-  const adapter = strings[columns.adapter[row]];
+  const adapter = model.text("adapter", row);
   if (payload?.shared_with) {
     const all = payload.sharers ?? payload.shared_with.length;
     const rest = all - payload.shared_with.length;

@@ -6,7 +6,7 @@ const MAX_WORDS = 8;
 
 /** Marks the rows that pass: each word stands in one of the row's texts, or, where it holds a dot, in its path. */
 export function passing(tree: Tree, words: readonly string[]): Uint8Array {
-  const { columns, strings } = tree.table;
+  const { pattern, patterns, columns: { was }, strings } = tree.table;
   const used = words.slice(0, MAX_WORDS);
   const lower = strings.map((text) => text.toLowerCase());
   const hits = new Uint8Array(strings.length);
@@ -14,11 +14,13 @@ export function passing(tree: Tree, words: readonly string[]): Uint8Array {
   const dotted = used.flatMap((word, bit) => (word.includes(".") ? [pathMatcher(tree, lower, word, 1 << bit)] : []));
   const all = (1 << used.length) - 1;
   const texts = [
-    columns.label, columns.was, columns.note, columns.adapter, columns.type_before, columns.type_after, columns.dtype_before,
-    columns.dtype_after, columns.shape_before, columns.shape_after, columns.device_before, columns.device_after,
+    patterns.label, patterns.note, patterns.adapter, patterns.type_before, patterns.type_after, patterns.dtype_before,
+    patterns.dtype_after, patterns.shape_before, patterns.shape_after, patterns.device_before, patterns.device_after,
   ];
+  const bits = new Uint8Array(patterns.label.length);
+  for (const codes of texts) codes.forEach((code, number) => (bits[number] |= hits[code]));
   const passes = new Uint8Array(tree.rows);
-  for (const codes of texts) for (let row = 0; row < passes.length; row++) passes[row] |= hits[codes[row]];
+  for (let row = 0; row < passes.length; row++) passes[row] = bits[pattern[row]] | hits[was[row]];
   for (const match of dotted) match(passes);
   for (let row = 0; row < passes.length; row++) passes[row] = (passes[row] & all) === all ? 1 : 0;
   return passes;

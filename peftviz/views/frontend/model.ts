@@ -27,6 +27,7 @@ export interface Shown {
 
 export class TreeModel extends Tree {
   readonly #open: Uint8Array;
+  /** By the number of a pattern. */
   readonly #container: Uint8Array;
   readonly #concerned: Uint8Array;
   /** Rows that the reader asked for though they did not change. */
@@ -50,7 +51,7 @@ export class TreeModel extends Tree {
 
   constructor(table: Table) {
     super(table);
-    const { kind, type_before, type_after } = table.columns;
+    const { kind, type_before, type_after } = table.patterns;
     const count = table.rows;
     this.#open = new Uint8Array(count);
     this.#asked = new Uint8Array(count);
@@ -64,10 +65,7 @@ export class TreeModel extends Tree {
     for (const finding of table.findings) for (const row of finding.rows) this.#concerned[row] = 1;
     this.onlyChanges = this.hasChanges && !table.summary.single;
     const plainContainer = table.strings.map((text) => CONTAINERS.has(text));
-    this.#container = new Uint8Array(count);
-    for (let row = 0; row < count; row++) {
-      if (kind[row] === MODULE && plainContainer[type_after[row] || type_before[row]]) this.#container[row] = 1;
-    }
+    this.#container = Uint8Array.from(kind, (value, number) => Number(value === MODULE && plainContainer[type_after[number] || type_before[number]]));
     this.#openAtFirst();
     this.#update();
   }
@@ -151,7 +149,7 @@ export class TreeModel extends Tree {
     let above = this.parent[head];
     while (above > 0 && (this.#merged[above] || !this.on("before", above))) above = this.parent[above];
     const prefix = above > 0 ? `${this.oldPath(above)}.` : "";
-    return old ? (old.startsWith(prefix) ? old.slice(prefix.length) : old) : this.text(this.table.columns.type_before, row);
+    return old ? (old.startsWith(prefix) ? old.slice(prefix.length) : old) : this.text("type_before", row);
   }
 
   /** The rows that a row on show stands for: itself, or with it all that are folded into it. */
@@ -253,9 +251,10 @@ export class TreeModel extends Tree {
   #walk(): Shown {
     const { status, kind } = this.table.columns;
     const { parent, end, follower, folding, rows: total } = this;
+    const { pattern } = this.table;
     const searching = this.#matches !== null;
     // A row is asked for what its parent noted in the same walk, so that nothing has to be cleared before.
-    const [hidden, only, merged, level, oldLevel, head] = [this.#hidden, this.#only, this.#merged, this.#level, this.#oldLevel, this.#head];
+    const [hidden, only, merged, level, oldLevel, head, container] = [this.#hidden, this.#only, this.#merged, this.#level, this.#oldLevel, this.#head, this.#container];
     const out = new Rows();
     for (let row = 0; row < total; ) {
       const above = parent[row];
@@ -265,7 +264,7 @@ export class TreeModel extends Tree {
         let next = row;
         let gap = 0;
         for (const stop = above >= 0 ? end[above] : total; next < stop && hidden[next]; next = end[next]) gap++;
-        const told = !searching && (above < 0 || head[above] < 0 || this.#container[above]);
+        const told = !searching && (above < 0 || head[above] < 0 || container[pattern[above]]);
         if (told && gap > 1) out.add(row, row, own, old, gap);
         if (!told || gap > 1) {
           row = next;
@@ -278,10 +277,10 @@ export class TreeModel extends Tree {
       }
       const first = above >= 0 && head[above] >= 0 ? head[above] : row;
       const child = only[row];
-      const quiet = status[row] === SAME || status[row] === INSIDE || (this.#container[row] === 1 && status[row] < LEFTOVER);
+      const quiet = status[row] === SAME || status[row] === INSIDE || (container[pattern[row]] === 1 && status[row] < LEFTOVER);
       if (
         this.fold && quiet && kind[row] === MODULE && !this.#concerned[row] && !this.runOf[row] &&
-        (child >= 0 ? kind[child] === MODULE : child === -2 && this.#container[row] === 1)
+        (child >= 0 ? kind[child] === MODULE : child === -2 && container[pattern[row]] === 1)
       ) {
         merged[row] = 1;
         level[row] = own;

@@ -14,10 +14,9 @@ export function pythonPath(model: Tree, row: number, variable = "model"): string
   const rows: number[] = [];
   for (let at = row; at > 0; at = model.parent[at]) rows.push(at);
   return rows.reverse().reduce((expression, at) => {
-    const { columns, strings } = model.table;
     const above = model.parent[at];
-    const label = strings[columns.label[at]];
-    const type = strings[columns.type_after[above] || columns.type_before[above]];
+    const label = model.text("label", at);
+    const type = model.table.strings[model.at("type_after", above) || model.at("type_before", above)];
     if (BY_KEY.has(type)) return `${expression}[${pythonString(label)}]`;
     if (BY_PLACE.has(type) && label === String(placeAmongSiblings(model, at))) return `${expression}[${label}]`;
     // Python reads identifiers in their NFKC form, so only plain ones are sure to mean themselves.
@@ -41,11 +40,10 @@ function hex(code: number, digits: number): string {
 
 /** How many siblings of its kind, modules or tensors, that are still there stand before a row. */
 function placeAmongSiblings(model: Tree, row: number): number {
-  const { kind, exists } = model.table.columns;
-  const side = exists[row] & 2 ? 2 : 1;
+  const side = model.on("after", row) ? "after" : "before";
   let place = 0;
   for (let at = model.parent[row] + 1; at < row; at = model.end[at]) {
-    if ((kind[at] === MODULE) === (kind[row] === MODULE) && exists[at] & side) place++;
+    if ((model.at("kind", at) === MODULE) === (model.at("kind", row) === MODULE) && model.on(side, at)) place++;
   }
   return place;
 }

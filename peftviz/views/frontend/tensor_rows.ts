@@ -76,8 +76,9 @@ function codeOf(tree: Tree, by: Grouping): (row: number) => number {
 }
 
 /** Code of the class of the module that a tensor belongs to. */
-export function classOf({ parent, table: { columns } }: Tree, row: number): number {
-  return columns.type_after[parent[row]] || columns.type_before[parent[row]];
+export function classOf(tree: Tree, row: number): number {
+  const owner = tree.parent[row];
+  return tree.at("type_after", owner) || tree.at("type_before", owner);
 }
 
 /** For each row the outermost numbered module that it is in, 0 for rows outside of all. */

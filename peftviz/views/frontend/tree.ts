@@ -1,6 +1,6 @@
 /** A view table as a tree: what its rows are, whatever of it is on show. No DOM and no object a row. */
 
-import type { Column, Finding, Payload, Table } from "./wire.ts";
+import type { Column, ColumnName, FieldChange, Finding, Payload, Table } from "./wire.ts";
 
 export const MODULE = 0;
 export const SAME = 0;
@@ -19,24 +19,18 @@ export class Tree {
   readonly runOf: Uint32Array;
   /** Whether a row is a further member of a run. */
   readonly follower: Uint8Array;
-  /** Rows of the parameters and buffers. */
-  readonly tensors: Int32Array;
+  #tensors: Int32Array | null = null;
   readonly hasChanges: boolean;
   /** The device, when all rows have the same one and it needs no column; else empty. */
   readonly soleDevice: string;
 
   constructor(table: Table) {
     this.table = table;
-    const { depth, kind, status } = table.columns;
     const count = table.rows;
-    this.parent = parents(depth);
+    this.parent = parents(table.columns.depth);
     this.end = ends(this.parent);
     this.soleDevice = soleDevice(table);
-    this.hasChanges = status.some((value) => value !== SAME);
-    let tensors = 0;
-    for (let row = 0; row < count; row++) if (kind[row] !== MODULE) tensors++;
-    this.tensors = new Int32Array(tensors);
-    for (let row = 0, place = 0; row < count; row++) if (kind[row] !== MODULE) this.tensors[place++] = row;
+    this.hasChanges = table.patterns.status.some((value) => value !== SAME);
     this.runOf = new Uint32Array(count);
     this.follower = new Uint8Array(count);
     for (let run = 0; run < table.runFirst.length; run++) {
@@ -49,17 +43,35 @@ export class Tree {
     }
   }
 
+  /** Rows of the parameters and buffers. */
+  get tensors(): Int32Array {
+    if (!this.#tensors) {
+      const { kind } = this.table.columns;
+      const found = new Int32Array(this.rows);
+      let count = 0;
+      for (let row = 0; row < kind.length; row++) if (kind[row] !== MODULE) found[count++] = row;
+      this.#tensors = found.slice(0, count);
+    }
+    return this.#tensors;
+  }
+
   get rows(): number {
     return this.table.rows;
   }
 
-  text(column: Column, row: number): string {
-    return this.table.strings[column[row]];
+  /** What a row shows: as `columns` has it, without spreading out a whole column. */
+  at(column: ColumnName, row: number): number {
+    const { pattern, patterns, columns } = this.table;
+    return column === "was" ? columns.was[row] : patterns[column][pattern[row]];
+  }
+
+  text(column: ColumnName, row: number): string {
+    return this.table.strings[this.at(column, row)];
   }
 
   /** Whether a row is there on a side. */
   on(side: "before" | "after", row: number): boolean {
-    return (this.table.columns.exists[row] & (side === "before" ? 1 : 2)) !== 0;
+    return (this.at("exists", row) & (side === "before" ? 1 : 2)) !== 0;
   }
 
   /** The path that a row had in the state before; empty for the model itself. */
@@ -68,15 +80,21 @@ export class Tree {
     let at = row;
     while (at > 0 && !was[at]) at = this.parent[at];
     const below = this.pathFrom(row, at);
-    const above = was[at] ? this.text(was, at) : "";
+    const above = was[at] ? this.text("was", at) : "";
     return [above === THE_MODEL ? "" : above, below].filter(Boolean).join(".");
   }
 
   /** What the details hold of a row beyond its columns. */
   payload(row: number): Payload | undefined {
-    const { rows, payload, payloads } = this.table.details;
-    const place = search(rows, rows.length, row);
-    return place < 0 ? undefined : payloads[payload[place]];
+    const { detailRow, detailPayload, details } = this.table;
+    const place = search(detailRow, detailRow.length, row);
+    return place < 0 ? undefined : details.payloads[detailPayload[place]];
+  }
+
+  /** The fields of a row that changed. */
+  changesOf(row: number): FieldChange[] {
+    const { changeRow, changeKind, changes } = this.table;
+    return [...changeRow.keys()].filter((place) => changeRow[place] === row).map((place) => changes[changeKind[place]]);
   }
 
   /** The row of a dotted path after, or else before; -1 for none. */
@@ -112,7 +130,7 @@ export class Tree {
   /** Dotted labels from below `above` down to `row`. */
   pathFrom(row: number, above: number): string {
     const parts: string[] = [];
-    for (let at = row; at > 0 && at !== above; at = this.parent[at]) parts.push(this.table.strings[this.table.columns.label[at]]);
+    for (let at = row; at > 0 && at !== above; at = this.parent[at]) parts.push(this.text("label", at));
     return parts.reverse().join(".");
   }
 
@@ -122,13 +140,13 @@ export class Tree {
 
   /** The only tensor of a module that holds nothing else, or -1. */
   onlyTensor(row: number): number {
-    return this.end[row] === row + 2 && this.table.columns.kind[row + 1] !== MODULE ? row + 1 : -1;
+    return this.end[row] === row + 2 && this.at("kind", row + 1) !== MODULE ? row + 1 : -1;
   }
 
   /** Whether a row is a tensor, or a module with no module below it. */
   holdsOnlyTensors(row: number): boolean {
     const last = this.end[row] - 1;
-    return last === row ? this.table.columns.kind[row] !== MODULE : this.parent[last] === row && this.table.columns.kind[last] !== MODULE;
+    return last === row ? this.at("kind", row) !== MODULE : this.parent[last] === row && this.at("kind", last) !== MODULE;
   }
 
   /** Status of a tensor in the flat table: what a leftover module holds is left over, too. */
@@ -142,7 +160,7 @@ export class Tree {
   /** The row to look at first: a red one, the worst finding first; -1 when nothing is the matter. */
   worstRow(): number {
     const rows = ["error", "warning"].flatMap((word) => this.table.findings.filter(({ severity }) => severity === word).map((finding) => redRow(this.table, finding)));
-    return rows.find((row) => row >= 0 && this.table.columns.status[row] >= LEFTOVER) ?? rows.find((row) => row >= 0) ?? -1;
+    return rows.find((row) => row >= 0 && this.at("status", row) >= LEFTOVER) ?? rows.find((row) => row >= 0) ?? -1;
   }
 
   /** The first row of the next finding in the tree, from `row` on in a direction, starting anew at the end; -1 without findings. */
@@ -158,17 +176,10 @@ export function redRow(table: Table, finding: Finding): number {
   return finding.rows.find((row) => table.columns.status[row] >= LEFTOVER) ?? finding.row;
 }
 
-function soleDevice({ columns, strings, rows }: Table): string {
-  let sole = 0;
-  for (const codes of [columns.device_before, columns.device_after]) {
-    for (let row = 0; row < rows; row++) {
-      const code = codes[row];
-      if (!code || code === sole) continue;
-      if (sole) return "";
-      sole = code;
-    }
-  }
-  return strings[sole];
+function soleDevice({ patterns, strings }: Table): string {
+  const codes = new Set([...patterns.device_before, ...patterns.device_after]);
+  codes.delete(0);
+  return codes.size === 1 ? strings[[...codes][0]] : "";
 }
 
 /** Place of a value among the first `count` ascending ones, -1 for none. */

@@ -55,27 +55,41 @@ export interface Payload {
 }
 
 export type Part = [label: string, role: string, adapter: string, before: number, after: number, leftover: boolean];
-export type FieldChange = [row: number, field: string, before: unknown, after: unknown];
+export type FieldChange = [field: string, before: unknown, after: unknown];
 export type Column = Uint8Array | Uint16Array | Uint32Array | Float64Array;
 
-const ONCE = ["depth", "kind", "label", "was", "status", "note", "role", "adapter", "exists"] as const;
+const ONCE = ["depth", "kind", "label", "status", "note", "role", "adapter", "exists"] as const;
 const TWICE = ["type", "shape", "dtype", "device", "trainable", "bytes", "numel"] as const;
 
-export type ColumnName = (typeof ONCE)[number] | `${(typeof TWICE)[number]}_${"before" | "after"}`;
+type ShownName = (typeof ONCE)[number] | `${(typeof TWICE)[number]}_${"before" | "after"}`;
 
-const NAMES = [...ONCE, ...TWICE.flatMap((name) => [`${name}_before`, `${name}_after`])] as ColumnName[];
+/** What rows show, each combination sent once. */
+const SHOWN = [...ONCE, ...TWICE.flatMap((name) => [`${name}_before`, `${name}_after`])] as ShownName[];
+
+export type ColumnName = ShownName | "was";
 
 export interface Table {
   rows: number;
   strings: string[];
+  /** For each row, the combination of values that it shows. */
+  pattern: Column;
+  /** By the number of a combination, what rows show. */
+  patterns: Record<ShownName, Column>;
+  /** By row. Spread out from the patterns when first asked for: what looks at all rows takes them from here. */
   columns: Record<ColumnName, Column>;
   runFirst: Column;
   runLength: Column;
   summary: Summary;
   findings: Finding[];
+  /** Rows of the fields that changed, ascending, and for each what of `changes` it was. */
+  changeRow: Column;
+  changeKind: Column;
   changes: FieldChange[];
   roles: Part[];
-  details: { rows: number[]; payload: number[]; payloads: Payload[]; cut: number };
+  /** Rows that have more to tell, ascending, and for each what of `details.payloads` it is. */
+  detailRow: Column;
+  detailPayload: Column;
+  details: { payloads: Payload[]; cut: number };
 }
 
 export class WireError extends Error {}
@@ -107,28 +121,50 @@ export function decode(buffer: ArrayBuffer): Table {
     demand(array && start + offset + length * array.BYTES_PER_ELEMENT <= buffer.byteLength, name);
     found.set(name, new array(buffer, start + offset, length));
   }
-  const columns = {} as Record<ColumnName, Column>;
-  for (const name of NAMES) columns[name] = spread(name, found.get(name), rows);
-  const runFirst = found.get("run_first");
-  demand(runFirst, "run_first");
+  const column = (name: string, length = found.get(name)?.length ?? 0): Column => filled(name, found.get(name), length);
+  const pattern = column("pattern", rows);
+  const patterns = {} as Record<ShownName, Column>;
+  const columns = { was: column("was", rows) } as Record<ColumnName, Column>;
+  for (const name of SHOWN) {
+    patterns[name] = column(name, header.patterns);
+    let full: Column | undefined;
+    Object.defineProperty(columns, name, { get: () => (full ??= spread(patterns[name], pattern)) });
+  }
+  const [runFirst, changeRow, detailRow] = [column("run_first"), column("change_row"), column("detail_row")];
   return {
     rows,
     strings: header.strings,
+    pattern,
+    patterns,
     columns,
     runFirst,
-    runLength: spread("run_length", found.get("run_length"), runFirst.length),
+    runLength: column("run_length", runFirst.length),
     summary: header.summary,
     findings: header.findings,
+    changeRow,
+    changeKind: column("change_kind", changeRow.length),
     changes: header.changes,
     roles: header.roles,
+    detailRow,
+    detailPayload: column("detail_payload", detailRow.length),
     details: header.details,
   };
 }
 
-/** A column of one value stands for that value in each row. */
-function spread(name: string, column: Column | undefined, rows: number): Column {
-  if (column && column.length === rows) return column;
+/** What each row shows of a column over the patterns. */
+function spread(values: Column, pattern: Column): Column {
+  const full = emptied(values, pattern.length);
+  for (let row = 0; row < full.length; row++) full[row] = values[pattern[row]];
+  return full;
+}
+
+/** A column of one value stands for that value in each place. */
+function filled(name: string, column: Column | undefined, length: number): Column {
+  if (column && column.length === length) return column;
   demand(column?.length === 1, name);
-  const full = new (column.constructor as new (length: number) => Column)(rows);
-  return full.fill(column[0]);
+  return emptied(column, length).fill(column[0]);
+}
+
+function emptied(column: Column, length: number): Column {
+  return new (column.constructor as new (length: number) => Column)(length);
 }

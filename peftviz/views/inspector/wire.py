@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from peftviz.core.rules import RULES
 from peftviz.views.inspector.wording import translated
-from peftviz.views.viewmodel.table import ViewTable
+from peftviz.views.viewmodel.table import SHOWN, ViewTable
 
 MAGIC = b"PVT1"
 _HEAD = struct.Struct("<4sI")
@@ -22,12 +22,8 @@ _ALIGN = 8
 _FAST = 1
 """Compression level: the columns repeat so much that more effort gains little, and a reader waits for it."""
 
-_COLUMNS = (
-    "depth", "kind", "label", "was", "status", "note", "role", "adapter",
-    "type_before", "type_after", "shape_before", "shape_after", "dtype_before", "dtype_after",
-    "device_before", "device_after", "trainable_before", "trainable_after",
-    "bytes_before", "bytes_after", "numel_before", "numel_after",
-)  # fmt: skip
+_COUNTED = frozenset({"run_first", "change_row", "detail_row"})
+"""Columns whose length is that of others, too; they are sent whole."""
 _RULES = {rule.code: rule for rule in RULES}
 _NAMES = {"uint8": "u1", "uint16": "u2", "uint32": "u4", "float64": "f8"}
 
@@ -37,22 +33,27 @@ def encode(table: ViewTable) -> bytes:
 
     Args:
         table: The table. Parents are left out (depths tell them), and the rows of the snapshots shrink to whether
-            the row exists on each side.
+            the row exists on each side. What rows show is sent once for all that show the same.
 
     Returns:
         The compressed buffer.
     """
-    columns: dict[str, npt.NDArray[Any]] = {name: getattr(table, name) for name in _COLUMNS}
-    columns["exists"] = (table.before_row >= 0) * np.uint8(1) | (table.after_row >= 0) * np.uint8(2)
+    patterns = table.patterns
+    columns: dict[str, npt.NDArray[Any]] = {name: getattr(table, name)[patterns.first] for name in SHOWN}
+    columns["pattern"], columns["was"] = patterns.of_row, table.was
     runs = table.runs
     columns["run_first"] = np.fromiter(runs, np.int64, len(runs))
     columns["run_length"] = np.fromiter((len(run) for run in runs.values()), np.int64, len(runs))
+    columns["change_row"], columns["change_kind"], changes = table.change_kinds
+    details = {name: value for name, value in table.details.items() if name not in ("rows", "payload")}
+    for name, key in (("detail_row", "rows"), ("detail_payload", "payload")):
+        columns[name] = np.array(table.details.get(key, ()), np.int64)
     entries: list[list[Any]] = []
     chunks: list[bytes] = []
     places: dict[tuple[str, bytes], int] = {}
     size = 0
     for name, column in columns.items():
-        packed = _packed(column)
+        packed = _packed(column, keep=name in _COUNTED)
         dtype, content = _NAMES[packed.dtype.name], packed.tobytes()
         place = places.get((dtype, content))
         if place is None:  # columns with the same content share one place
@@ -63,13 +64,14 @@ def encode(table: ViewTable) -> bytes:
         entries.append([name, dtype, place, len(packed)])
     header = {
         "rows": len(table),
+        "patterns": len(patterns),
         "columns": entries,
         "strings": list(table.strings),
         "summary": table.summary,
         "findings": [_titled(finding) for finding in table.findings],
-        "changes": table.changes,
+        "changes": changes,
         "roles": table.roles,
-        "details": table.details,
+        "details": details,
     }
     text = _json(header).encode("ascii")
     text += b" " * (-(_HEAD.size + len(text)) % _ALIGN)
@@ -81,9 +83,9 @@ def _titled(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {**translated(finding), "title": rule.title, "upstream": rule.links} if rule else dict(finding)
 
 
-def _packed(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The column in the smallest of the known types; a column of one value is sent as that value."""
-    if len(column) > 1 and (column == column[0]).all():
+def _packed(column: npt.NDArray[Any], *, keep: bool) -> npt.NDArray[Any]:
+    """The column in the smallest of the known types; a column of one value is sent as that value, unless `keep`."""
+    if not keep and len(column) > 1 and (column == column[0]).all():
         column = column[:1]
     if column.dtype.kind == "f":
         whole = len(column) == 0 or (column.min() >= 0 and column.max() < 2**32 and (column == np.floor(column)).all())

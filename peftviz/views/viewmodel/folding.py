@@ -52,19 +52,19 @@ def find_runs(table: ViewTable) -> dict[int, Run]:
     rows = np.flatnonzero(number >= 0)
     if len(rows) < 2:
         return {}
-    content = _contents(table)
-    below = _stretch_hashes(_mixed(content ^ _mixed(_placed(table))), end)
+    content, inside = _contents(table)
     # Siblings that follow one another in preorder, the later one right behind the subtree of the earlier one.
     follower = end[rows]
     near = follower < len(table)
     rows, follower = rows[near], follower[near]
-    alike = (
+    near = (
         (table.parent[rows] == table.parent[follower])
         & (number[follower] == number[rows] + 1)
         & (content[rows] == content[follower])
-        & (below[rows] == below[follower])
         & (end[follower] - follower == end[rows] - rows)
     )
+    rows, follower = rows[near], follower[near]
+    alike = _same_below(inside, rows, follower, end)
     links = dict(zip(rows[alike].tolist(), follower[alike].tolist(), strict=True))
     heads = sorted(set(links) - set(links.values()))
     runs: dict[int, Run] = {}
@@ -85,49 +85,46 @@ def _numbers(table: ViewTable) -> npt.NDArray[np.int64]:
     return np.asarray(value[table.label])
 
 
-def _contents(table: ViewTable) -> Hashes:
-    """A hash of what each row shows, its label apart."""
-    total: Hashes = np.zeros(len(table), np.uint64)
+def _contents(table: ViewTable) -> tuple[Hashes, Hashes]:
+    """A hash of what each row shows, its label apart, and one of that and of its place."""
+    patterns = table.patterns
+    each: Hashes = np.zeros(len(patterns), np.uint64)
     for name in _COLUMNS:
-        column = getattr(table, name)
-        if (column == column[0]).all():
-            continue  # tells no row from another
-        bits = column.view(np.uint64) if column.dtype == np.float64 else column.astype(np.uint64)
-        total = _mixed(total ^ bits)
+        column = getattr(table, name)[patterns.first]
+        each = _mixed(each ^ (column.view(np.uint64) if column.dtype == np.float64 else column.astype(np.uint64)))
     # Remarks and old paths name other rows: that there is one, and of which sort, is what must be alike.
     sorts = np.array([zlib.crc32(" ".join(text.split(" ")[:2]).encode("utf-8", "replace")) for text in table.strings])
-    total = _mixed(total ^ sorts[table.note].astype(np.uint64))
-    total = _mixed(total ^ (table.was != 0).astype(np.uint64))
-    return _mixed(total ^ _changes(table))
+    each = _mixed(each ^ sorts[table.note[patterns.first]].astype(np.uint64))
+    label, depth = (column[patterns.first].astype(np.uint64) for column in (table.label, table.depth))
+    place = _mixed((label << np.uint64(16)) + depth)
+    content, inside = each[patterns.of_row], _mixed(each ^ place)[patterns.of_row]
+    rows, changes = _changes(table)
+    content[rows] = _mixed(content[rows] ^ changes)
+    inside[rows] = _mixed(content[rows] ^ place[patterns.of_row[rows]])
+    return content, inside
 
 
-def _changes(table: ViewTable) -> Hashes:
-    """A hash of the fields of each row that changed, in their order; 0 for rows without."""
-    total: Hashes = np.zeros(len(table), np.uint64)
-    texts = (f"{field}\0{before}\0{after}".encode("utf-8", "replace") for _, field, before, after in table.changes)
-    sums = np.fromiter(map(zlib.crc32, texts), np.uint64, len(table.changes))
-    rows = np.fromiter((change[0] for change in table.changes), np.int64, len(table.changes))
+def _changes(table: ViewTable) -> tuple[IntArray, Hashes]:
+    """Rows that were elsewhere or have fields that changed, and a hash of these fields in their order."""
+    rows, kinds, changes = table.change_kinds
+    texts = ("\0".join(map(str, change)).encode("utf-8", "replace") for change in changes)
+    sums = np.fromiter(map(zlib.crc32, texts), np.uint64, len(changes))[kinds]
     place = (np.arange(len(rows)) - np.searchsorted(rows, rows)).astype(np.uint64)  # among those of the row
-    np.add.at(total, rows, _mixed(sums ^ (place << np.uint64(32))))
-    return total
+    told = np.unique(np.concatenate([rows, np.flatnonzero(table.was)]))
+    total = (table.was[told] != 0).astype(np.uint64)
+    np.add.at(total, np.searchsorted(told, rows), _mixed(sums ^ (place << np.uint64(32))))
+    return told, total
 
 
-def _placed(table: ViewTable) -> Hashes:
-    placed: Hashes = (table.label.astype(np.uint64) << np.uint64(16)) + table.depth.astype(np.uint64)
-    return placed
-
-
-def _stretch_hashes(values: Hashes, end: IntArray) -> Hashes:
-    """For each row a hash of the rows below it, in their order: a polynomial over the stretch of rows."""
-    count = len(values)
-    base, inverse = np.uint64(0xD1342543DE82EF95), np.uint64(pow(0xD1342543DE82EF95, -1, 1 << 64))
+def _same_below(values: Hashes, rows: IntArray, others: IntArray, end: IntArray) -> npt.NDArray[np.bool_]:
+    """Whether two subtrees of one size have the same values below their topmost rows, by a polynomial over each."""
     with np.errstate(over="ignore"):
-        powers = np.cumprod(np.concatenate([[np.uint64(1)], np.full(count, base)]), dtype=np.uint64)
-        inverses = np.cumprod(np.concatenate([[np.uint64(1)], np.full(count, inverse)]), dtype=np.uint64)
-        running = np.concatenate([[np.uint64(0)], np.cumsum(values * powers[:count], dtype=np.uint64)])
-        start = np.arange(1, count + 1)
-        result: Hashes = (running[end] - running[start]) * inverses[start]
-    return result
+        powers = np.full(len(values) + 1, np.uint64(0xD1342543DE82EF95))
+        powers[0] = 1
+        np.cumprod(powers, out=powers)
+        running = np.concatenate([[np.uint64(0)], np.cumsum(values * powers[:-1])])
+        below, other = (running[end[top]] - running[top + 1] for top in (rows, others))
+        return np.asarray(below * powers[others - rows] == other)
 
 
 def _mixed(values: Hashes) -> Hashes:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from peftviz.core.tables import IntArray
 from peftviz.views.viewmodel.remembered import remembered
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from peftviz.core.diff import Diff
     from peftviz.core.snapshot import Snapshot
     from peftviz.views.viewmodel.folding import Run
+    from peftviz.views.viewmodel.patterns import Patterns
 
 
 class RowKind(enum.IntEnum):
@@ -78,6 +81,15 @@ class Trainable(enum.IntEnum):
     FROZEN = 1
     TRAINABLE = 2
     PARTLY = 3
+
+
+SHOWN = (
+    "depth", "kind", "label", "status", "note", "role", "adapter",
+    "type_before", "type_after", "shape_before", "shape_after", "dtype_before", "dtype_after",
+    "device_before", "device_after", "trainable_before", "trainable_after",
+    "bytes_before", "bytes_after", "numel_before", "numel_after", "exists",
+)  # fmt: skip
+"""Columns of a view table that hold few combinations of values: all that are no row's own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,11 +173,30 @@ class ViewTable:
         return len(self.parent)
 
     @cached_property
+    def exists(self) -> IntArray:
+        """Bit 0 for rows that are there before, bit 1 for rows that are there after (uint8)."""
+        return np.asarray((self.before_row >= 0) * np.uint8(1) | (self.after_row >= 0) * np.uint8(2), np.uint8)
+
+    @cached_property
     def end(self) -> IntArray:
         """For each row, the row after its last descendant."""
         from peftviz.views.viewmodel.unify import subtree_ends
 
         return subtree_ends(self.parent, self.depth)
+
+    @cached_property
+    def patterns(self) -> Patterns:
+        """The distinct combinations of `SHOWN`."""
+        from peftviz.views.viewmodel.patterns import find_patterns
+
+        return find_patterns({name: getattr(self, name) for name in SHOWN})
+
+    @cached_property
+    def change_kinds(self) -> tuple[IntArray, IntArray, list[list[Any]]]:
+        """`changes` with what repeats told once: rows, kind of each, and `[field, before, after]` by kind."""
+        from peftviz.views.viewmodel.patterns import change_kinds
+
+        return change_kinds(self.changes)
 
     @cached_property
     def runs(self) -> Mapping[int, Run]:

@@ -48,6 +48,8 @@ export function bytesOf(rows: readonly Row[], single = false): ArrayBuffer {
   const leaders = rows.flatMap(([, , options], row) => (options?.run ? [row] : []));
   values.set("run_first", leaders);
   values.set("run_length", leaders.map((row) => rows[row][2]!.run!));
+  values.set("pattern", [...rows.keys()]); // no two rows share one, though they could
+  for (const name of ["change_row", "change_kind", "detail_row", "detail_payload"]) values.set(name, []);
   const columns: [string, string, number, number][] = [];
   const chunks: { offset: number; data: Column }[] = [];
   let size = 0;
@@ -60,8 +62,8 @@ export function bytesOf(rows: readonly Row[], single = false): ArrayBuffer {
   }
   const summary = { title: "Model", single, bytes: [0, 0], adapters: [[], []], configs: {}, labels: ["", ""] };
   const header = {
-    rows: rows.length, columns, strings, summary, findings: [], changes: [], roles: [],
-    details: { rows: [], payload: [], payloads: [], cut: 0 },
+    rows: rows.length, patterns: rows.length, columns, strings, summary, findings: [], changes: [], roles: [],
+    details: { payloads: [], cut: 0 },
   };
   let text = JSON.stringify(header).replace(/[^\x00-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`); // as Python sends it
   text += " ".repeat((8 - ((8 + text.length) % 8)) % 8);
