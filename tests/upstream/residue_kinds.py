@@ -361,7 +361,11 @@ def prompt_cannot_be_deleted() -> Shown:
     return Shown(behaves, (), list(ours.peft_config) == ["a"] and clean(ours))
 
 
-@kind("The head of a tied model runs the trained tokens of an adapter that was added and is not active", "none known")
+@kind(
+    "The head of a tied model runs the trained tokens of an adapter that was added and is not active",
+    "none known",
+    "PV201",
+)
 def inactive_tokens_run() -> Shown | None:
     if not HAS_TOKENS:
         return None

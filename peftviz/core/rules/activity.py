@@ -21,6 +21,16 @@ def disagreeing_active(rule: Rule, facts: Facts) -> Iterator[Finding]:
     yield from _stale_handles(rule, facts)
     groups = facts.switches
     for group in groups:
+        if group.lacking:
+            where = short_name(facts.snapshot, int(group.rows[0]))
+            yield rule.finding(
+                facts.snapshot.module_path(int(group.rows[0])),
+                f"{where} is to run {quoted(sorted(group.lacking))}, of which it has nothing: its forward fails.",
+                {**_evidence(group), "lacking": sorted(group.lacking)},
+                adapter=_only(group.lacking),
+                rows=group.rows.tolist(),
+            )
+            continue
         if group.auxiliary and group.expected and not group.active:
             continue  # PV202
         if not group.expected and group.handle >= 0 and _stale_names(facts, group.handle):
@@ -101,7 +111,7 @@ def _partly_disabled(rule: Rule, facts: Facts, groups: Sequence[Switches]) -> It
 
 def inactive_copies(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV202: an adapter is active, its saved copy or token delta is not."""
-    groups = facts.switches
+    groups = [group for group in facts.switches if not group.lacking]  # PV201
     running = {group.handle for group in groups if not group.auxiliary and not group.disabled}
     layered = {group.handle for group in groups if not group.auxiliary}
     for group in groups:

@@ -110,6 +110,26 @@ def find_entries(snapshot: Snapshot, containers: IntArray) -> Entries:
     )
 
 
+def find_sharers(snapshot: Snapshot, entries: Entries, containers: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Modules beside the holder that have the same container of copies: the head of a tied pair with trained tokens.
+
+    Args:
+        snapshot: The snapshot.
+        entries: Its entries.
+        containers: What `container_rows` says.
+
+    Returns:
+        Holder, wrapper and adapter, as columns of `Entries` but with the rows of those that share.
+    """
+    modules = snapshot.modules
+    of_copies = np.flatnonzero(entries.auxiliary & (entries.wrapper != entries.holder))
+    shared = containers[modules.alias_rows] & np.isin(modules.alias_targets, entries.container[of_copies])
+    rows, targets = modules.alias_rows[shared], modules.alias_targets[shared]
+    at, entry = np.nonzero(targets[:, None] == entries.container[of_copies][None, :])
+    holder = modules.parent[rows[at]].astype(np.int64)
+    return holder, _climb(snapshot, holder, containers), entries.adapter[of_copies[entry]]
+
+
 def _climb(snapshot: Snapshot, holder: IntArray, containers: IntArray) -> IntArray:
     """From the module with the containers to a wrapper around it that only passes on to it."""
     modules = snapshot.modules

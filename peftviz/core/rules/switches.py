@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from peftviz.core.rules.columns import distinct
+from peftviz.core.rules.entries import find_sharers
 from peftviz.core.tables import IntArray
 
 if TYPE_CHECKING:
@@ -20,10 +21,11 @@ class Switches:
     """Switchable modules that are alike: same state, same adapters inside, same handle above.
 
     Attributes:
-        rows: Their module rows.
+        rows: Their module rows; of a wrapper that only passes on to a layer inside, the wrapper's.
         available: Names that they have weights for.
         active: Names that they run: active ones that are available; none while disabled.
         expected: Names that they ought to run, as far as they are available.
+        lacking: Names that they are to run and have nothing of, where that makes their forward fail.
         disabled: Whether they are disabled.
         merged: Names merged into their base weights, as far as available.
         auxiliary: Whether they hold copies rather than layer weights.
@@ -34,6 +36,7 @@ class Switches:
     available: frozenset[str]
     active: frozenset[str]
     expected: frozenset[str]
+    lacking: frozenset[str]
     disabled: bool
     merged: frozenset[str]
     auxiliary: bool
@@ -47,26 +50,34 @@ def find_switches(facts: Facts) -> tuple[Switches, ...]:
     for row in facts.handles.tolist():  # the innermost handle decides
         handle_of[row : snapshot.subtree_end[row]] = row
     rows = facts.rows_with(state.active is not None for state in facts.states)
-    available_of, sets = _available(facts)
+    holders = _holders(facts)
+    available_of, sets = _available(facts, holders)
     own = (
         snapshot.modules.adapter[rows] == 0
     )  # what a copy of a wrapper says inside an adapter's entry counts for nothing
-    rows = rows[own & (available_of[rows] > 0) & ~np.isin(rows, _echoes(facts))]
+    inner, passing = _passed_on(facts, holders)
+    rows = rows[own & (available_of[rows] > 0) & ~np.isin(rows, inner)]
     auxiliary = np.zeros(len(snapshot.modules), np.int64)
-    copies = facts.entries.auxiliary
-    auxiliary[facts.entries.holder[copies]] = auxiliary[facts.entries.wrapper[copies]] = 1
-    found = list(distinct(snapshot.modules.state[rows], available_of[rows], auxiliary[rows], handle_of[rows]))
-    consensus = _consensus(facts, [(facts.states[code].active, len(at)) for code, _, aux, _, at in found if not aux])
+    copies = holders.auxiliary
+    auxiliary[holders.holder[copies]] = auxiliary[holders.wrapper[copies]] = 1
+    deciding = np.arange(len(snapshot.modules))
+    deciding[passing] = inner
+    states = snapshot.modules.state[deciding[rows]]
+    passes = np.isin(rows, passing).astype(np.int64)
+    found = list(distinct(states, available_of[rows], auxiliary[rows], handle_of[rows], passes))
+    consensus = _consensus(facts, [(facts.states[code].active, len(at)) for code, _, aux, _, _, at in found if not aux])
     groups = []
-    for code, available_code, aux, handle, positions in found:
+    for code, available_code, aux, handle, passed_on, positions in found:
         state, available = facts.states[code], sets[available_code]
+        noted = frozenset(state.active or ())
         reported = facts.state_of(handle).handle_active if handle >= 0 else consensus
         groups.append(
             Switches(
                 rows=rows[positions],
                 available=available,
-                active=frozenset() if state.disabled else available & frozenset(state.active or ()),
+                active=frozenset() if state.disabled else available & noted,
                 expected=available & frozenset(reported or ()),
+                lacking=noted - available if passed_on and not state.disabled else frozenset(),
                 disabled=state.disabled,
                 merged=available & frozenset(state.merged or ()),
                 auxiliary=bool(aux),
@@ -76,24 +87,40 @@ def find_switches(facts: Facts) -> tuple[Switches, ...]:
     return tuple(sorted(groups, key=lambda group: int(group.rows[0])))
 
 
-def _echoes(facts: Facts) -> list[int]:
-    """Rows of modules inside a wrapper that says just the same: the wrapper speaks for both."""
-    inside = facts.entries.wrapper != facts.entries.holder
-    pairs = set(zip(facts.entries.wrapper[inside].tolist(), facts.entries.holder[inside].tolist(), strict=True))
-    echoes = []
-    for outer, inner in pairs:
-        wrapper, module = facts.state_of(outer), facts.state_of(inner)
-        said = [(frozenset(state.active or ()), state.disabled) for state in (wrapper, module)]
-        if wrapper.active is not None and said[0] == said[1]:
-            echoes.append(inner)
-    return echoes
+@dataclass(frozen=True, eq=False)
+class _Holders:
+    """Who has something of which adapter: the columns of `Entries` with that name, and those who share a container."""
+
+    holder: IntArray
+    wrapper: IntArray
+    adapter: IntArray
+    auxiliary: IntArray
 
 
-def _available(facts: Facts) -> tuple[IntArray, list[frozenset[str]]]:
+def _holders(facts: Facts) -> _Holders:
+    entries = facts.entries
+    holder, wrapper, adapter = find_sharers(facts.snapshot, entries, facts.containers)
+    return _Holders(
+        np.concatenate([entries.holder, holder]),
+        np.concatenate([entries.wrapper, wrapper]),
+        np.concatenate([entries.adapter, adapter]),
+        np.concatenate([entries.auxiliary, np.ones(len(holder), bool)]),
+    )
+
+
+def _passed_on(facts: Facts, holders: _Holders) -> tuple[IntArray, IntArray]:
+    """Layers inside wrappers that call them whatever they note themselves, and those wrappers: the layer decides."""
+    inside = holders.wrapper != holders.holder
+    pairs = np.unique(np.stack([holders.holder[inside], holders.wrapper[inside]]), axis=1)
+    switchable = np.array([facts.state_of(row).active is not None for row in pairs[1].tolist()], bool)
+    return pairs[0][switchable], pairs[1][switchable]
+
+
+def _available(facts: Facts, holders: _Holders) -> tuple[IntArray, list[frozenset[str]]]:
     """For each module row a code of the names it has weights for, 0 for none, and the sets behind the codes."""
-    entries, names = facts.entries, facts.snapshot.adapter_names
-    holder = np.concatenate([entries.holder, entries.wrapper])
-    adapter = np.concatenate([entries.adapter, entries.adapter])
+    names = facts.snapshot.adapter_names
+    holder = np.concatenate([holders.holder, holders.wrapper])
+    adapter = np.concatenate([holders.adapter, holders.adapter])
     pairs = np.unique(holder * len(names) + adapter)
     # Each name gets a random number, and a set of names the sum of them: equal sums are equal sets.
     numbers = np.random.default_rng(0).integers(1, 2**60, len(names), np.uint64)

@@ -165,10 +165,14 @@ def switch(
                 continue
             now = [name for name in activity.after if name in stays][:1]
             runs = [] if _switched_off(module, activity) else before
-            if runs == now and names.isdisjoint([*before, *followed]):
+            if (
+                runs == now
+                and names.isdisjoint([*before, *followed])
+                and not (align and _strayed(module, now, activity))
+            ):
                 continue
             _switch_wrapper(module, now, stays, activity, edits)
-            yield holder, tuple(runs), tuple(now)
+            yield holder, tuple(followed or runs), tuple(now)
         elif is_tuner_layer(cls):
             before = active_of(module)
             now = [name for name in before if name not in names] or list(activity.after)
@@ -186,6 +190,15 @@ def switch(
 
 def _followers(wrapper: torch.nn.Module, activity: Activity) -> list[torch.nn.Module]:
     return [module for module in vars(wrapper)["_modules"].values() if id(module) in activity.followers]
+
+
+def _strayed(wrapper: torch.nn.Module, now: list[str], activity: Activity) -> bool:
+    """Whether a layer inside runs something else than its wrapper is to run: that layer decides."""
+    return any(
+        active_of(layer) != now
+        or bool(vars(layer).get(DISABLED_OF_LAYER)) != bool(vars(wrapper).get(DISABLED_OF_LAYER))
+        for layer in _followers(wrapper, activity)
+    )
 
 
 def _switched_off(wrapper: torch.nn.Module, activity: Activity) -> bool:
