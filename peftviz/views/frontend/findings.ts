@@ -25,12 +25,19 @@ export class Findings implements Tab {
   open(panel: HTMLElement): void {
     const { table } = this.#desk.model;
     panel.replaceChildren(
+      element("p", { class: "judged" }, judgedBy(this.#desk)),
       findingsList(table.findings, (finding) => {
         const row = redRow(table, finding);
         if (row >= 0) this.#desk.reveal(row, true);
       }),
     );
   }
+}
+
+/** What findings are judged against: not always what is compared. */
+function judgedBy({ model, steps, view }: Desk): string {
+  if (!steps.length) return say(model.table.summary.single ? "judged.alone" : "judged.before");
+  return steps[view.index].judged ? say("judged.baseline", { step: visible(steps[0].label, 80) }) : say("judged.alone");
 }
 
 function findingsList(findings: readonly Finding[], select: (finding: Finding) => void): HTMLElement {

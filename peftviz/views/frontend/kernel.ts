@@ -24,6 +24,8 @@ export interface StepEntry {
   duration: number;
   error: string | null;
   warnings: string[];
+  /** Whether findings are judged against the first state. */
+  judged: boolean;
 }
 
 export interface View {

@@ -23,6 +23,7 @@ export class TimelineView {
   readonly #list = element("ol", { class: "steps" });
   readonly #versus = element("select", { "aria-label": say("versus") });
   readonly #comparing = element("label", { class: "versus" }, `${say("versus")} `, this.#versus);
+  readonly #partly = element("span", { class: "partly" }, say("notInPage"));
   /** Steps in view that nobody has compared yet. */
   readonly #unknown: IntersectionObserver;
   #steps: StepEntry[] = [];
@@ -40,7 +41,7 @@ export class TimelineView {
     this.root = element(
       "nav", { class: "timeline", "aria-label": say("operations") },
       element("h2", {}, say("operations")), this.#list,
-      this.#comparing,
+      this.#comparing, this.#partly,
     );
   }
 
@@ -86,6 +87,7 @@ export class TimelineView {
       made.disabled = base !== PREVIOUS && available?.(this.#shown.index, base) === false;
       return made;
     };
+    this.#partly.hidden = !this.#steps.some((_, base) => available?.(this.#shown.index, base) === false);
     this.#versus.replaceChildren(
       option(PREVIOUS, say("versusPrevious")), ...this.#steps.map(({ label }, index) => option(index, `${index} · ${visible(label, 32)}`)),
     );

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from peftviz.views.renderers.text import to_text
 from peftviz.views.viewmodel.subjects import document
 from peftviz.views.viewmodel.table import ViewTable
 
+_MOST_ROWS = 1_000_000
+"""Rows of all comparisons of a page together. Further ones would make it slow to write and large to send; those of each
+state with the one before it and with the first are there whatever they take."""
+_ROWS_OF_A_TABLE = 1_000
+"""What a small comparison weighs beside its rows."""
 _STYLE = (
     "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;"
     "background:light-dark(#fff,#111418);color:light-dark(#16181d,#eceff3)}pre{white-space:pre-wrap}"
@@ -42,7 +48,7 @@ def to_html(obj: Any, path: str | Path | None = None) -> str:
         PeftvizError: The object is none that peftviz shows, or the file cannot be written.
     """
     title, steps, views, tables = _content(obj)
-    data = {"steps": steps, "views": views, "start": len(views) - 1, "texts": catalogs(), "style": style_sheet()}
+    data = {"steps": steps, "views": views, "start": 0, "texts": catalogs(), "style": style_sheet()}
     page = _page(title, data, tables, to_text(obj))
     if path is not None:
         try:
@@ -58,13 +64,39 @@ def _content(obj: Any) -> tuple[str, list[dict[str, Any]], list[dict[str, Any]],
     if isinstance(timeline, Timeline):
         # Times differ from run to run; a page of the same steps is the same page.
         steps = [{**entry, "duration": 0.0} for entry in step_entries(timeline)]
-        pairs = [(index, max(0, index - 1)) for index in range(len(timeline) + 1)]
-        pairs[:0] = [(index, 0) for index in range(2, len(timeline) + 1)]
+        pairs = _pairs([len(state.modules) + len(state.tensors) for state in timeline.snapshots])
         views = [_view(index, base, steps[index]["label"], ()) for index, base in pairs]
         return document(timeline).title, steps, views, [state_table(timeline, *pair) for pair in pairs]
     shown = document(obj)
     tables = [] if shown.table is None else [shown.table]
     return shown.title, [], [_view(0, 0, shown.title, shown.lines[1:]) for _ in tables], tables
+
+
+def _pairs(rows: Sequence[int]) -> list[tuple[int, int]]:
+    """Which states the page compares: each with the one before it and with the first, then what else there is room for.
+
+    Args:
+        rows: Number of rows of each state.
+
+    Returns:
+        State and the one it is compared with; the last state after its step comes first. Neighbours come before states
+        far apart, comparisons forwards before those backwards, and states alone last.
+    """
+    count = len(rows)
+    pairs = [(index, max(0, index - 1)) for index in reversed(range(count))]
+    pairs += [(index, 0) for index in range(2, count)]
+    room = _MOST_ROWS - sum(max(rows[index], rows[base]) for index, base in pairs)
+    known = set(pairs)
+    forwards = [(base + apart, base) for apart in range(2, count) for base in range(count - apart)]
+    backwards = [(base, base + apart) for apart in range(1, count) for base in range(count - apart)]
+    for pair in (*forwards, *backwards, *((index, index) for index in range(count))):
+        if pair in known:
+            continue
+        room -= max(rows[pair[0]], rows[pair[1]]) + _ROWS_OF_A_TABLE
+        if room < 0:
+            break
+        pairs.append(pair)
+    return pairs
 
 
 def _view(index: int, base: int, title: str, lines: tuple[str, ...]) -> dict[str, Any]:

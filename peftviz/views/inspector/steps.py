@@ -14,7 +14,7 @@ def step_entries(timeline: Timeline, *, look: bool = True) -> list[dict[str, Any
     """What the list of operations says: the baseline, then each step. See `step_entry`."""
     size = timeline.baseline.totals.bytes
     baseline = {"label": "watch(model)", "operation": "watch", "bytes": [size, size], "counts": {}, "leftovers": 0}
-    first = {**baseline, "faults": 0, "duration": 0.0, "error": None, "warnings": []}
+    first = {**baseline, "faults": 0, "duration": 0.0, "error": None, "warnings": [], "judged": False}
     return [first, *(step_entry(step, look=look) for step in timeline)]
 
 
@@ -27,8 +27,8 @@ def step_entry(step: Step, *, look: bool = True) -> dict[str, Any]:
             yet, and nothing is computed.
 
     Returns:
-        JSON values: `label`, `operation`, `bytes` (before and after), `duration` in seconds, `error`, `warnings`;
-        `counts` by kind of change, `leftovers` and `faults` (findings that are not mere information).
+        JSON values: `label`, `operation`, `bytes` (before and after), `duration` in seconds, `error`, `warnings`,
+        `judged` (whether findings are judged against a baseline); `counts` by kind of change, `leftovers` and `faults` (findings that are not mere information).
     """
     entry = {
         "label": step.label,
@@ -37,6 +37,7 @@ def step_entry(step: Step, *, look: bool = True) -> dict[str, Any]:
         "duration": step.duration,
         "error": step.error,
         "warnings": list(step.warnings),
+        "judged": step.baseline is not None,
     }
     if not look and not {"diff", "audit"} <= vars(step).keys():  # cached when first looked at
         return {**entry, "counts": None, "leftovers": 0, "faults": 0}
