@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.core.timeline import Step, Timeline
 from peftviz.views.formatting import format_bytes
@@ -327,8 +329,49 @@ def test_steps_tell_what_they_did_and_any_can_be_compared_with(
     go_to_step(page, 2)
     page.get_by_text("step 2 of 3").wait_for()
     page.get_by_text("compared with watch(model)").wait_for()
-    assert versus.locator("option[value='1']").is_disabled() is False
     page.keyboard.press("b")
+
+
+def test_any_two_states_of_a_page_are_compared(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    versus = page.get_by_role("combobox", name="Compare with")
+    for index, base in ((3, 1), (1, 3), (2, 0), (2, 2)):
+        go_to_step(page, index)
+        versus.select_option(str(base))
+        page.locator(".header").get_by_text(f"step {index} of 3").wait_for()
+        assert versus.locator("option:disabled").count() == 0
+        if index != base:
+            assert page.locator(".header").get_by_text("compared with").count() == (base != index - 1)
+        else:
+            page.get_by_role("button", name="Side by side").wait_for(state="hidden")
+    assert page.get_by_text("not in this page").is_hidden()
+
+
+def test_a_page_without_room_says_what_it_leaves_out(
+    open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peftviz.views.inspector.page._MOST_ROWS", 0)
+    page = open_page()
+    assert page.get_by_text("not in this page").is_visible()
+    versus = page.get_by_role("combobox", name="Compare with")
+    closed = versus.locator("option:disabled")
+    assert [option.get_attribute("value") for option in closed.all()] == ["1", "3"]
+    versus.select_option("0")
+    page.get_by_text("compared with watch(model)").wait_for()
+
+
+def test_the_findings_say_what_they_are_judged_against(open_page: Callable[..., Any], timeline: Timeline) -> None:
+    def judged(subject: Any) -> str:
+        page = open_page(subject)
+        page.get_by_role("tab", name="Findings").click()
+        return str(page.locator(".judged").inner_text())
+
+    base = timeline.baseline
+    steps = [replace(step, baseline=base, previous=None) for step in timeline]
+    assert judged(Timeline(base, steps)).startswith("Judged against the baseline, watch(model)")
+    assert judged(timeline).startswith("Judged without a baseline")
+    assert judged(audit_snapshot(timeline.current)).startswith("Judged without a baseline")
+    assert judged(audit_snapshot(timeline.current, baseline=base)) == "Judged against the state before."
 
 
 @pytest.mark.parametrize(("locale", "tab"), [("zh-CN", "结构"), ("en-GB", "Structure"), ("fr-FR", "Structure")])

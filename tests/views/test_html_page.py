@@ -12,7 +12,7 @@ import pytest
 
 from peftviz.core.diff import diff
 from peftviz.errors import PeftvizError
-from peftviz.views.inspector.page import to_html
+from peftviz.views.inspector.page import _pairs, to_html
 from tests.views.story import adapted, plain
 
 BUNDLE = Path(__file__).parents[2] / "peftviz" / "views" / "static" / "inspector.js"
@@ -76,3 +76,19 @@ def test_hostile_names_cannot_leave_their_element() -> None:
 
 def test_bundle_keeps_its_budget() -> None:
     assert BUNDLE.stat().st_size <= 92_000
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_page_has_every_pair_that_there_is_room_for(count: int) -> None:
+    pairs = _pairs([300] * count)
+    assert pairs[0] == (count - 1, max(0, count - 2)), "what the page opens with"
+    assert sorted(pairs) == [(index, base) for index in range(count) for base in range(count)]
+
+
+def test_without_room_a_page_compares_with_the_step_before_and_with_the_first_state() -> None:
+    pairs = _pairs([10_000_000] * 4)
+    assert sorted(pairs) == [(0, 0), (1, 0), (2, 0), (2, 1), (3, 0), (3, 2)]
+    some = _pairs([100_000] * 6)
+    assert len(set(some)) == len(some) < 36
+    assert set(some) > {(index, index - 1) for index in range(1, 6)}
+    assert {(index, base) for index in range(6) for base in range(index)} <= set(some), "forwards first"

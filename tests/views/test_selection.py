@@ -24,7 +24,7 @@ def timeline() -> Timeline:
     model = plain()
     states = [model.snapshot(), adapted(model, "default").snapshot(), adapted(model, "default", "math").snapshot()]
     steps = [
-        Step(label, operation, before, after)
+        Step(label, operation, before, after, baseline=states[0])
         for label, operation, before, after in zip(
             ("get_peft_model('default')", "add_adapter('math')"),
             ("get_peft_model", "add_adapter"),

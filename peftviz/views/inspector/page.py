@@ -21,7 +21,7 @@ from peftviz.views.renderers.text import to_text
 from peftviz.views.viewmodel.subjects import document
 from peftviz.views.viewmodel.table import ViewTable
 
-_MOST_ROWS = 1_000_000
+_MOST_ROWS = 2_000_000
 """Rows of all comparisons of a page together. Further ones would make it slow to write and large to send; those of each
 state with the one before it and with the first are there whatever they take."""
 _ROWS_OF_A_TABLE = 1_000

@@ -28,7 +28,8 @@ def step_entry(step: Step, *, look: bool = True) -> dict[str, Any]:
 
     Returns:
         JSON values: `label`, `operation`, `bytes` (before and after), `duration` in seconds, `error`, `warnings`,
-        `judged` (whether findings are judged against a baseline); `counts` by kind of change, `leftovers` and `faults` (findings that are not mere information).
+        `judged` (whether findings are judged against a baseline); `counts` by kind of change, `leftovers` and `faults`
+        (findings that are not mere information).
     """
     entry = {
         "label": step.label,
