@@ -67,11 +67,11 @@ def level_positions(parent: IntArray, starts: Sequence[int]) -> IntArray:
 
 def record_depth(parent: IntArray) -> IntArray:
     """Number of ancestors of each record. Shape `(records,)`."""
-    depth = np.zeros(len(parent), np.uint16)  # numpy sorts 16 bits by radix, much faster than more
-    ancestor = parent.astype(np.int32)
-    alive = ancestor >= 0
-    while alive.any():
-        depth += alive
-        ancestor = np.where(alive, parent[ancestor], -1)  # an ancestor of -1 reads the last entry, and is not used
-        alive = ancestor >= 0
-    return depth
+    ancestor = np.append(parent, -1).astype(
+        np.int32
+    )  # a root's ancestor of -1 reads the last entry, which says so again
+    depth = (ancestor >= 0).astype(np.uint16)  # numpy sorts 16 bits by radix, much faster than more
+    while (ancestor >= 0).any():  # each round doubles how far up a record looks
+        depth += depth[ancestor]
+        ancestor = ancestor[ancestor]
+    return depth[:-1]

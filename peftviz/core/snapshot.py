@@ -14,6 +14,7 @@ import numpy as np
 
 from peftviz.core.counting import elements_once, storage_bytes
 from peftviz.core.display import Displayed
+from peftviz.core.preorder import record_depth
 from peftviz.core.rows import Adapter, AdapterState, BaseModel, ModuleRow, TensorRow, Totals
 from peftviz.core.tables import (
     IntArray,
@@ -279,13 +280,7 @@ class Snapshot(Displayed):
     @cached_property
     def depth(self) -> IntArray:
         """For each module row, the number of its ancestors. Shape `(modules,)`."""
-        parent = self.modules.parent
-        depth = np.zeros(len(parent), np.int32)
-        ancestor = parent.astype(np.int64)
-        while (alive := ancestor >= 0).any():
-            depth[alive] += 1
-            ancestor = np.where(alive, parent[ancestor], -1)
-        return frozen(depth)
+        return frozen(record_depth(self.modules.parent).astype(np.int32))
 
     @cached_property
     def _children(self) -> tuple[IntArray, IntArray]:

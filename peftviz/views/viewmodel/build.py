@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from peftviz.core.audit import Audit
 from peftviz.core.diff import Diff, diff
-from peftviz.core.preorder import record_depth
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role, TensorFlag
 from peftviz.views.formatting import short_class_names
@@ -17,10 +16,10 @@ from peftviz.views.viewmodel.interning import StringPool
 from peftviz.views.viewmodel.marks import mark_findings
 from peftviz.views.viewmodel.parts import memory_parts
 from peftviz.views.viewmodel.row_details import row_changes, row_details
-from peftviz.views.viewmodel.sides import Columns, Side, read_side
+from peftviz.views.viewmodel.sides import Side, read_side
 from peftviz.views.viewmodel.summary import summarise
 from peftviz.views.viewmodel.table import RowKind, Status, ViewTable
-from peftviz.views.viewmodel.unify import Match, Tree, subtree_ends, unify
+from peftviz.views.viewmodel.unify import Match, Tree, unify
 
 _PRECEDENCE = (
     (32, Status.CHANGED),
@@ -32,6 +31,11 @@ _PRECEDENCE = (
     (1, Status.ADDED),
 )
 """Bits of a diff's kinds and the status they give; a later one hides an earlier one."""
+
+_ONCE = ("label", "note", "role", "adapter")
+_TWICE = ("type", "shape", "dtype", "device", "trainable", "bytes", "numel")
+_SUMMED = {"bytes": "nbytes", "numel": "numel"}
+"""Columns that add up what is below a row, and what they add up."""
 
 
 def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) -> ViewTable:
@@ -50,26 +54,25 @@ def build_table(subject: Snapshot | Diff | Audit, audit: Audit | None = None) ->
         before, after = read_side(diff.before, pool, classes), read_side(diff.after, pool, classes)
         match = Match(diff.module_source, diff.tensor_source, diff.removed_modules, diff.removed_tensors)
     tree = unify(before.snapshot, after.snapshot, match)
-    depth = record_depth(tree.parent)
-    end = subtree_ends(tree.parent, depth)
     marked = mark_findings(audit, before, after, tree)
-    status = _statuses(tree, diff, end)
-    columns = _columns(tree, before, after, end)
-    red = marked.paint(_disposable(tree, columns["role"], end))
+    status = _statuses(tree, diff, tree.end)
+    columns = _columns(tree, before, after, tree.end)
+    red = marked.paint(_disposable(tree, columns["role"], tree.end))
     for word in (Status.FAULT, Status.LEFTOVER):  # what is left over says so, whatever else is the matter with it
         for _, marked_rows, meaning in red:
             if meaning is word:
                 status[marked_rows] = word
     gone = [(adapter, rows) for adapter, rows, meaning in red if meaning is Status.LEFTOVER]
-    leftover = _leftover_tensors(tree, columns, pool, gone, end)
+    leftover = _leftover_tensors(tree, columns, pool, gone, tree.end)
     parts = memory_parts(tree, before, after, leftover, pool)
     changes, changes_cut = row_changes(tree, diff) if diff is not None else ([], 0)
     details = row_details(tree, before, after, status, marked)
     return ViewTable(
         parent=tree.parent,
-        depth=depth.astype(np.uint16),
+        depth=tree.depth,
         was=_old_paths(tree, before, diff, pool),
         status=status,
+        end=tree.end,
         before_row=tree.before_row,
         after_row=tree.after_row,
         changes=changes,
@@ -101,38 +104,39 @@ def _classes(*snapshots: Snapshot) -> dict[str, str]:
 
 
 def _columns(tree: Tree, before: Side, after: Side, end: IntArray) -> dict[str, Any]:
-    old, new = _spread(tree, before, tree.before_row), _spread(tree, after, tree.after_row)
-    exists = tree.after_row >= 0
-    columns = {name: np.where(exists, new[name], old[name]) for name in ("label", "note", "role", "adapter")}
-    columns["role"] = columns["role"].astype(np.uint8)
-    for name in ("type", "shape", "dtype", "device", "trainable"):
-        columns[f"{name}_before"], columns[f"{name}_after"] = old[name], new[name]
-    for name, source in (("bytes", "nbytes"), ("numel", "numel")):
-        for when, values in (("before", old[source]), ("after", new[source])):
-            columns[f"{name}_{when}"] = _sums_below(values, end)
+    columns: dict[str, Any] = {}
+    places = {"after": _places(tree, after, tree.after_row)}
+    places["before"] = places["after"] if before is after else _places(tree, before, tree.before_row)
+    for name in _TWICE:
+        for when, side in (("after", after), ("before", before)):
+            if when == "before" and before is after:
+                columns[f"{name}_before"] = columns[f"{name}_after"]
+                continue
+            values = _joined(side, _SUMMED.get(name, name))[places[when]]
+            columns[f"{name}_{when}"] = _sums_below(values, end) if name in _SUMMED else values
+    gone = np.flatnonzero(tree.after_row < 0)
+    for name in _ONCE:
+        columns[name] = _joined(after, name)[places["after"]]
+        columns[name][gone] = _joined(before, name)[places["before"][gone]]
     columns["kind"] = _kinds(tree, before.snapshot, after.snapshot)
     return columns
 
 
-def _spread(tree: Tree, side: Side, rows: IntArray) -> dict[str, npt.NDArray[Any]]:
-    """The columns of a side over the rows of the tree, 0 where it has no such row."""
-    parts = []
-    for mask, own in ((tree.module, side.modules), (~tree.module, side.tensors)):
-        here = np.flatnonzero(mask & (rows >= 0))
-        parts.append((here, rows[here], own))
-    spread = {}
-    for name in Columns.__dataclass_fields__:
-        modules, tensors = getattr(side.modules, name), getattr(side.tensors, name)
-        column = np.zeros(len(rows), modules.dtype if len(modules) else tensors.dtype)
-        for here, places, own in parts:
-            column[here] = getattr(own, name)[places]
-        spread[name] = column
-    return spread
+def _places(tree: Tree, side: Side, rows: IntArray) -> IntArray:
+    """Where the rows of the tree find their values in what `_joined` gives: at its end when the side lacks them."""
+    return np.where(rows < 0, -1, np.where(tree.module, rows, rows + len(side.snapshot.modules)))
+
+
+def _joined(side: Side, name: str) -> npt.NDArray[Any]:
+    """A column of a side over its modules, then its tensors, then one 0."""
+    modules, tensors = getattr(side.modules, name), getattr(side.tensors, name)
+    return np.concatenate([modules, tensors, np.zeros(1, (modules if len(modules) else tensors).dtype)])
 
 
 def _sums_below(values: npt.NDArray[np.float64], end: IntArray) -> npt.NDArray[np.float64]:
     # Integers up to 2^53 add up exactly in float64, so a difference of running sums is exact, too.
-    running = np.concatenate([[0.0], np.cumsum(values)])
+    running = np.zeros(len(values) + 1)
+    np.cumsum(values, out=running[1:])
     return np.asarray(running[end] - running[:-1])
 
 

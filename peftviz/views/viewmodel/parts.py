@@ -83,24 +83,25 @@ def _homes(snapshot: Snapshot) -> IntArray:
     That is the list of blocks it stands in (`layers`), or else its own name, or its wrapper's when it is wrapped.
     """
     table = snapshot.modules
-    count = len(table)
-    numbered = np.array([name.isdigit() for name in snapshot.names] or [False], bool)
-    is_block = numbered[table.name] if count else np.zeros(0, bool)
-    block = np.full(count, -1, np.int64)
+    if not len(table):
+        return np.zeros(0, np.int64)
+    parent = np.maximum(table.parent, 0)
+    # Inside a wrapper, the name of the wrapper says more than `original_module`.
+    inside = (table.role != Role.BASE) & (table.role[parent] != Role.BASE)
+    inside[0] = False
+    outer = np.where(inside, parent, np.arange(len(table)))
+    while inside[outer].any():
+        outer = outer[outer]
     home = table.name.astype(np.int64)
-    if count:
-        home[0] = -1
-    depth = snapshot.depth
-    order = np.argsort(depth, kind="stable")
-    bounds = np.searchsorted(depth[order], np.arange(int(depth.max(initial=0)) + 2))
-    for level in range(1, len(bounds) - 1):
-        rows = order[bounds[level] : bounds[level + 1]]
-        parent = table.parent[rows]
-        block[rows] = np.where((block[parent] < 0) & is_block[rows], table.name[parent], block[parent])
-        # Inside a wrapper, the name of the wrapper says more than `original_module`.
-        inside = (table.role[rows] != Role.BASE) & (table.role[parent] != Role.BASE)
-        home[rows[inside]] = home[parent[inside]]
-    return np.where(block >= 0, block, home)
+    home[0] = -1
+    home = home[outer]
+    numbered = np.array([name.isdigit() for name in snapshot.names] or [False], bool)
+    blocks = np.flatnonzero(numbered[table.name[1:]]) + 1
+    ends = snapshot.subtree_end[blocks]
+    outermost = blocks >= np.concatenate([[0], np.maximum.accumulate(ends)[:-1]])
+    for name, start, end in zip(table.name[parent[blocks]][outermost], blocks[outermost], ends[outermost], strict=True):
+        home[start:end] = name
+    return home
 
 
 def _with_rest(parts: list[list[Any]]) -> list[list[Any]]:

@@ -74,7 +74,7 @@ def read_side(snapshot: Snapshot, pool: StringPool, classes: dict[str, str]) -> 
     names = pool.codes(snapshot.names)
     adapters = pool.codes(snapshot.adapter_names)
     paths = PathMemo(snapshot.modules.parent, snapshot.modules.name, snapshot.names)
-    first = np.searchsorted(snapshot.tensors.owner, np.arange(len(snapshot.modules) + 1))
+    first = _running(np.bincount(snapshot.tensors.owner, minlength=len(snapshot.modules)))  # owners ascend
     tensors = _tensor_columns(snapshot, paths, pool, names, adapters, classes)
     modules = _module_columns(snapshot, tensors, first, paths, pool, names, adapters, classes)
     return Side(snapshot, modules, tensors, first, paths)
@@ -192,30 +192,35 @@ def _weight_shapes(snapshot: Snapshot, tensors: Columns, first: IntArray) -> Int
 
 def _alike(values: IntArray, below: tuple[IntArray, IntArray], mixed: int) -> IntArray:
     start, end = below
-    steps = np.zeros(len(values) + 1, np.int64)
-    steps[1:-1] = np.cumsum(values[1:] != values[:-1]) if len(values) else 0
-    last = np.maximum(end - 1, 0)
-    alike = steps[last] == steps[np.minimum(start, last)]
     filled = end > start
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    if not len(changes):
+        return np.where(filled, values[0] if len(values) else 0, 0).astype(np.uint32)
+    group = np.zeros(len(values) + 1, np.int32)
+    group[changes] = 1
+    np.cumsum(group, out=group)
     result = np.zeros(len(start), np.uint32)
-    result[filled] = np.where(alike[filled], values[start[filled]], mixed)
+    first, last = start[filled], end[filled] - 1
+    result[filled] = np.where(group[first] == group[last], values[first], mixed)
     return result
 
 
 def _trainable(values: IntArray, below: tuple[IntArray, IntArray]) -> IntArray:
-    learns = _sums(values == Trainable.TRAINABLE, below) > 0
-    rests = _sums(values == Trainable.FROZEN, below) > 0
-    result = np.full(len(learns), Trainable.NONE, np.uint8)
+    start, end = below
+    learning, resting = (_running(values == value) for value in (Trainable.TRAINABLE, Trainable.FROZEN))
+    learns, rests = learning[end] > learning[start], resting[end] > resting[start]
+    result = np.full(len(start), Trainable.NONE, np.uint8)
     result[rests] = Trainable.FROZEN
     result[learns] = Trainable.TRAINABLE
     result[learns & rests] = Trainable.PARTLY
     return result
 
 
-def _sums(values: npt.NDArray[Any], below: tuple[IntArray, IntArray]) -> Floats:
-    # Integers up to 2^53 add up exactly in float64, so a difference of running sums is exact, too.
-    running = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
-    return np.asarray(running[below[1]] - running[below[0]])
+def _running(counts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Sums of what stands before each place, and of all."""
+    running = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=running[1:])
+    return running
 
 
 def _taken(values: npt.NDArray[Any], codes: IntArray) -> npt.NDArray[Any]:

@@ -102,6 +102,7 @@ class ViewTable:
     Attributes:
         strings: Interned strings; entry 0 is `""`.
         parent: Row of the parent, -1 for the root (int32).
+        end: For each row, the row after its last descendant (int64).
         depth: Number of ancestors (uint16).
         kind: Values of `RowKind` (uint8).
         label: Code into `strings`: the attribute name, or the class of the model for the root (uint32).
@@ -139,6 +140,7 @@ class ViewTable:
 
     strings: tuple[str, ...]
     parent: IntArray
+    end: IntArray
     depth: IntArray
     kind: IntArray
     label: IntArray
@@ -176,13 +178,6 @@ class ViewTable:
     def exists(self) -> IntArray:
         """Bit 0 for rows that are there before, bit 1 for rows that are there after (uint8)."""
         return np.asarray((self.before_row >= 0) * np.uint8(1) | (self.after_row >= 0) * np.uint8(2), np.uint8)
-
-    @cached_property
-    def end(self) -> IntArray:
-        """For each row, the row after its last descendant."""
-        from peftviz.views.viewmodel.unify import subtree_ends
-
-        return subtree_ends(self.parent, self.depth)
 
     @cached_property
     def patterns(self) -> Patterns:

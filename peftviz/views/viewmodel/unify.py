@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from peftviz.core.preorder import preorder_positions
+from peftviz.core.preorder import preorder_positions, record_depth
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray
 
@@ -33,7 +33,9 @@ class Tree:
     """The unified tree in preorder; a module's own tensors come before its child modules.
 
     Attributes:
-        parent: Row of the parent, -1 for the root.
+        parent: Row of the parent, -1 for the root (int32).
+        end: For each row, the row after its last descendant.
+        depth: Number of ancestors (uint16).
         module: Whether a row is a module.
         before_row: Row in the module or tensor table before, -1 for none.
         after_row: Likewise after.
@@ -44,6 +46,8 @@ class Tree:
     """
 
     parent: IntArray
+    end: IntArray
+    depth: IntArray
     module: IntArray
     before_row: IntArray
     after_row: IntArray
@@ -58,52 +62,87 @@ def unify(before: Snapshot, after: Snapshot, match: Match) -> Tree:
 
     A removed row lies under what its parent has become, behind what its previous surviving sibling has become.
     """
-    # Records: modules after, removed modules, tensors after, removed tensors.
-    gone_modules, gone_tensors = match.removed_modules, match.removed_tensors
-    sizes = [len(after.modules), len(gone_modules), len(after.tensors), len(gone_tensors)]
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    # Records: those after, then those removed. First the modules are put in order, then the tensors between them.
     record_of = _records_of_before_modules(before, match, len(after.modules))
-    parents = [
-        after.modules.parent,
-        _owner_records(record_of, before.modules.parent[gone_modules]),
-        after.tensors.owner,
-        record_of[before.tensors.owner[gone_tensors]],
-    ]
-    module_anchor = _anchors(
+    position, parent = _module_order(before, after, match, record_of)
+    owner = position[np.concatenate([after.tensors.owner, record_of[before.tensors.owner[match.removed_tensors]]])]
+    rank = _tensor_order(before, after, match, record_of, owner)
+    first = np.zeros(len(position) + 1, np.int64)
+    np.cumsum(np.bincount(owner, minlength=len(position)), out=first[1:])
+    # Before a module stand the modules before it and their tensors; its own tensors follow it.
+    row_of_place = np.arange(len(position) + 1) + first
+    modules, tensors = row_of_place[position], owner + 1 + rank
+
+    module = np.zeros(len(position) + len(owner), bool)
+    module[modules] = True
+    places = len(modules) - len(match.removed_modules), len(tensors) - len(match.removed_tensors)
+    (after_modules, gone_modules), (after_tensors, gone_tensors) = (
+        (rows[:place], rows[place:]) for rows, place in zip((modules, tensors), places, strict=True)
+    )
+    before_row = np.full(len(module), -1, np.int32)
+    after_row = np.full(len(module), -1, np.int32)
+    for rows, source in (
+        (after_modules, match.module_source), (gone_modules, match.removed_modules),
+        (after_tensors, match.tensor_source), (gone_tensors, match.removed_tensors),
+    ):  # fmt: skip
+        before_row[rows] = source
+    for rows in (after_modules, after_tensors):
+        after_row[rows] = np.arange(len(rows))
+
+    depth_of_place = record_depth(parent)
+    ancestor, end, depth = (
+        np.empty(len(module), np.int32),
+        np.empty(len(module), np.int64),
+        np.empty(len(module), np.uint16),
+    )
+    ancestor[row_of_place[:-1]] = np.where(parent >= 0, row_of_place[parent], -1)
+    end[row_of_place[:-1]] = row_of_place[subtree_ends(parent, depth_of_place)]
+    depth[row_of_place[:-1]] = depth_of_place
+    ancestor[tensors], end[tensors], depth[tensors] = row_of_place[owner], tensors + 1, depth_of_place[owner] + 1
+    return Tree(
+        ancestor, end, depth, module, before_row, after_row, after_modules, after_tensors, gone_modules, gone_tensors
+    )
+
+
+def _module_order(before: Snapshot, after: Snapshot, match: Match, record_of: IntArray) -> tuple[IntArray, IntArray]:
+    """The place of each module record among the modules, and by place that of the parent, -1 for the root."""
+    gone = match.removed_modules
+    if not len(gone):
+        return np.arange(len(after.modules)), after.modules.parent
+    anchor = _anchors(
         before.modules.parent, after.modules.parent, match.module_source, record_of, before.modules.parent
     )
-    tensor_anchor = _anchors(before.tensors.owner, after.tensors.owner, match.tensor_source, record_of, None)
-    primary = [
-        np.arange(sizes[0]),
-        module_anchor[gone_modules],
-        np.arange(sizes[2]),
-        tensor_anchor[gone_tensors],
-    ]
-    secondary = [np.zeros(sizes[0], np.int64), gone_modules + 1, np.zeros(sizes[2], np.int64), gone_tensors + 1]
-    is_module = np.repeat([True, True, False, False], sizes)
-    order = np.lexsort((np.concatenate(secondary), np.concatenate(primary), is_module))
-    return _sorted_tree(match, np.concatenate(parents).astype(np.int64), is_module, order, offsets)
+    parent = np.concatenate([after.modules.parent, _owner_records(record_of, before.modules.parent[gone])])
+    rank = _ranks(
+        np.concatenate([np.arange(len(after.modules)), anchor[gone]]), _removed_last(len(after.modules), gone)
+    )
+    ranked_parent = np.empty(len(rank), np.int32)
+    ranked_parent[rank] = np.where(parent >= 0, rank[parent], -1)
+    position = preorder_positions(ranked_parent)[rank]
+    placed_parent = np.empty(len(rank), np.int32)
+    placed_parent[position] = np.where(parent >= 0, position[parent], -1)
+    return position, placed_parent
 
 
-def _sorted_tree(match: Match, parent: IntArray, is_module: IntArray, order: IntArray, offsets: IntArray) -> Tree:
-    count = len(order)
-    rank = np.empty(count, np.int64)
-    rank[order] = np.arange(count)
-    ranked_parent = np.where(parent >= 0, rank[np.maximum(parent, 0)], -1)[order]
-    row_of = preorder_positions(ranked_parent)[rank]
-    tree_parent = np.empty(count, np.int32)
-    tree_parent[row_of] = np.where(parent >= 0, row_of[np.maximum(parent, 0)], -1)
-    stretches = [row_of[offsets[part] : offsets[part + 1]] for part in range(4)]
-    before_row = np.full(count, -1, np.int32)
-    after_row = np.full(count, -1, np.int32)
-    sources = (match.module_source, match.removed_modules, match.tensor_source, match.removed_tensors)
-    for rows, source in zip(stretches, sources, strict=True):
-        before_row[rows] = source
-    for rows in (stretches[0], stretches[2]):
-        after_row[rows] = np.arange(len(rows))
-    module = np.empty(count, bool)
-    module[row_of] = is_module
-    return Tree(tree_parent, module, before_row, after_row, stretches[0], stretches[2], stretches[1], stretches[3])
+def _tensor_order(before: Snapshot, after: Snapshot, match: Match, record_of: IntArray, owner: IntArray) -> IntArray:
+    """The rank of each tensor record among the tensors, whose modules are at the places `owner`."""
+    gone, count = match.removed_tensors, len(after.tensors)
+    if not len(gone):
+        return np.arange(count)
+    anchor = _anchors(before.tensors.owner, after.tensors.owner, match.tensor_source, record_of, None)
+    return _ranks(owner, np.concatenate([np.arange(count), anchor[gone]]), _removed_last(count, gone))
+
+
+def _removed_last(count: int, gone: IntArray) -> IntArray:
+    """Behind the row after which they stand, removed rows come in their own order."""
+    return np.concatenate([np.zeros(count, np.int64), gone + 1])
+
+
+def _ranks(*keys: IntArray) -> IntArray:
+    """The place of each record when they are sorted by the keys, the first one above all."""
+    rank = np.empty(len(keys[0]), np.int64)
+    rank[np.lexsort(keys[::-1])] = np.arange(len(rank))
+    return rank
 
 
 def _records_of_before_modules(before: Snapshot, match: Match, offset: int) -> IntArray:
