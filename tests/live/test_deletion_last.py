@@ -6,12 +6,15 @@ import pytest
 import torch
 from peft import get_peft_model
 
+import peftviz
 from peftviz.core.diff import diff
 from peftviz.errors import AdapterError
 from peftviz.live.removal.deletion import delete_adapter, plan_deletion
+from peftviz.live.removal.repair import repair
+from peftviz.live.removal.unload import unload
 from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import CASES, HAS_TOKENS, Handle, llama, lora, net, output, two_adapters
-from tests.oracle import differences
+from tests.oracle import compare, describe, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -81,14 +84,55 @@ def test_the_snapshots_of_the_report_are_captures_of_the_model(case: str, way: s
         assert identities == (now.modules.identity.tolist(), now.tensors.identity.tolist())
 
 
-def test_a_hook_for_gradients_that_stays_is_said() -> None:
+@pytest.mark.parametrize("operation", ["delete", "unload", "repair"])
+@pytest.mark.parametrize("already", [0, 1], ids=["none before", "one before"])
+def test_hooks_for_gradients_are_those_of_the_baseline(operation: str, already: int) -> None:
     base = llama()
     base.gradient_checkpointing_enable()
-    model = get_peft_model(base, lora(("q_proj",)))
+    base.get_input_embeddings()._forward_hooks.clear()  # some releases of transformers set one here, some do not
+    if already:
+        base.enable_input_require_grads()
+    baseline, before = capture(base), describe(base)
+    model = get_peft_model(base, lora(("q_proj",)), adapter_name="a")
     embeddings = base.get_input_embeddings()
-    warnings = delete_adapter(model, "default", baseline=capture(llama())).warnings
-    hooks = [hook for hook in embeddings._forward_hooks.values() if hook.__module__.startswith("peft")]
-    assert [f"{len(hooks)} hook" in warning for warning in warnings] == [True] * bool(hooks)
+    assert len(embeddings._forward_hooks) > already
+    if operation == "delete":
+        report = delete_adapter(model, "a", baseline=baseline)
+    elif operation == "unload":
+        report = unload(model, baseline=baseline)
+    else:
+        report = repair(model.unload(), baseline=baseline)
+    assert report.model is base
+    assert not report.warnings
+    assert list(compare(before, describe(base))) == []
+    assert peftviz.audit(base, baseline=baseline).clean
+    if already:
+        base.disable_input_require_grads()
+    assert len(embeddings._forward_hooks) == 0, "the base still has the handle of the hook that is left"
+
+
+def test_a_hook_for_gradients_that_stays_is_said_where_there_is_no_baseline() -> None:
+    base = llama()
+    base.gradient_checkpointing_enable()
+    warnings = delete_adapter(get_peft_model(base, lora(("q_proj",))), "default").warnings
+    count = len(base.get_input_embeddings()._forward_hooks)
+    assert count
+    (said,) = [warning for warning in warnings if "embed_tokens" in warning]
+    assert said.startswith(f"{count} hook")
+    assert "Without a baseline" in said
+
+
+def test_a_hook_of_the_users_own_stays() -> None:
+    base = llama()
+    baseline = capture(base)
+
+    def make_inputs_require_grad(*_: object) -> None:
+        """As many notebooks have it."""
+
+    base.get_input_embeddings().register_forward_hook(make_inputs_require_grad)
+    report = delete_adapter(get_peft_model(base, lora(("q_proj",))), "default", baseline=baseline)
+    assert list(base.get_input_embeddings()._forward_hooks.values()) == [make_inputs_require_grad]
+    assert not report.warnings
 
 
 def test_flags_of_tensors_that_go_are_not_restored_however_many_they_are() -> None:

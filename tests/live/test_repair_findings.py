@@ -167,6 +167,35 @@ def test_a_base_that_stayed_frozen_and_its_config() -> None:
     assert list(compare(before, describe(plain))) == []
 
 
+def test_hooks_that_piled_up() -> None:
+    plain = base()
+    plain.gradient_checkpointing_enable()
+    plain.get_input_embeddings()._forward_hooks.clear()
+    before = capture(plain)
+    model = plain
+    for _ in range(4):
+        model = peft.get_peft_model(model, lora()).unload()
+    model = peft.get_peft_model(model, lora())
+    embeddings = plain.get_input_embeddings()
+    assert len(embeddings._forward_hooks) > 3
+    mended(model, "PV304", baseline=before)
+    assert len(embeddings._forward_hooks) == 1, "gradient checkpointing needs one while an adapter is there"
+    mended(model.unload(), baseline=before)
+    assert not embeddings._forward_hooks
+
+
+def test_hooks_of_a_forward_that_raised() -> None:
+    """peft#3475."""
+    handle = two_adapters("linear", "peft")
+    expected = output(handle.model)
+    with contextlib.suppress(Exception):
+        handle.model(torch.tensor([[1, 2]]), adapter_names=["a"], labels="no labels")
+    if audit(handle.model).of("PV304"):
+        mended(handle.model, "PV304")
+    assert not any(module._forward_pre_hooks for module in handle.model.modules())
+    assert torch.equal(output(handle.model), expected)
+
+
 def test_a_checkpoint_of_the_repaired_base_comes_back(tmp_path: Any) -> None:
     """diffusers#11592, transformers#34650: what PEFT leaves is saved under names that no loader knows."""
     plain = base()

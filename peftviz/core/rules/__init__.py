@@ -134,8 +134,9 @@ RULES: tuple[Rule, ...] = (
         title="Hooks piled up or left behind",
         severity="warning",
         meaning="A module has the same hook several times, or one that was meant for a single forward.",
-        remedy="Remove the surplus hooks by the handles that registering them gave back.",
-        repairable=False,
+        remedy="repair(model) removes what a forward left; with the baseline, the surplus of what PEFT and "
+        "transformers set.",
+        repairable=True,
         check=drift.piled_up_hooks,
         upstream=("peft#3475", "peft#3477"),
     ),

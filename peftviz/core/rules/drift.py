@@ -19,6 +19,8 @@ from peftviz.core.tables import TensorFlag
 ONE_SETUP = 2
 """Gradient checkpointing set up once registers its hook on the embeddings up to this many times."""
 
+NOT_OURS = "Remove the surplus hooks by the handles that registering them gave back: only who set them can tell which."
+
 
 def frozen_or_unfrozen(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV301: parameters of the base train now and did not, or did and do not, without an adapter to explain it."""
@@ -85,8 +87,9 @@ def piled_up_hooks(rule: Rule, facts: Facts) -> Iterator[Finding]:
         then = _hooks_before(facts, int(source[row]) if source is not None else -1)
         for hook, count in sorted(now.items()):
             where = short_name(snapshot, row)
+            repairable = gives_inputs_gradients(hook) and not facts.peft[row]
             evidence = {"hook": hook, "count": count, "at_baseline": then[hook] if facts.baseline else None}
-            if _lives_for_one_forward(hook):
+            if lives_for_one_forward(hook):
                 yield rule.finding(
                     snapshot.module_path(row),
                     f"{where} still has a hook that was meant for one forward: the next one will use stale names.",
@@ -99,7 +102,9 @@ def piled_up_hooks(rule: Rule, facts: Facts) -> Iterator[Finding]:
                     snapshot.module_path(row),
                     f"{where} has the same hook {count} times; at the baseline it was {then[hook]}.",
                     evidence,
+                    remedy=None if repairable else NOT_OURS,
                     rows=[row],
+                    repairable=repairable,
                 )
 
 
@@ -112,7 +117,16 @@ def _hooks_before(facts: Facts, row: int) -> Counter[str]:
     return Counter(json.loads(facts.baseline.hook_lists[facts.baseline.modules.hooks[row]]))
 
 
-def _lives_for_one_forward(hook: str) -> bool:
+def gives_inputs_gradients(hook: str) -> bool:
+    """Whether a hook makes embeddings require gradients: PEFT or transformers set it for gradient checkpointing.
+
+    Setting it twice is the same as setting it once.
+    """
+    package, _, name = hook.partition(":")[2].partition(".")
+    return package in ("peft", "transformers") and name.rpartition(".")[2].startswith("make_inputs_require_grad")
+
+
+def lives_for_one_forward(hook: str) -> bool:
     """Whether PEFT registers this hook at the start of a forward and removes it at the end.
 
     Those are functions; the pre-hooks that PEFT leaves on purpose are methods of its modules.

@@ -1,7 +1,10 @@
-"""`requires_grad` of the base model's parameters as a baseline snapshot recorded it."""
+"""What a baseline snapshot recorded of the base model's objects: flags of parameters, the config, hooks."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from peftviz.core.tables import TensorFlag
@@ -16,14 +19,41 @@ if TYPE_CHECKING:
 _INSERTED = frozenset((*WRAPPED_SLOTS, "token_adapter"))
 
 
-def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bool] | None:
+@dataclass(frozen=True)
+class Earlier:
+    """What a baseline says of what is in the model now.
+
+    Attributes:
+        flags: `requires_grad` of each parameter that it knows, by `id`.
+        settings: Entries of the base's config that are to be as they were.
+        hooks: How often each module of the base had each hook, by `id`.
+        attributes: Names of the attributes of the base, such as those in which handles of hooks are kept.
+    """
+
+    flags: dict[int, bool]
+    settings: dict[str, Any] = field(default_factory=dict)
+    hooks: dict[int, Counter[str]] = field(default_factory=dict)
+    attributes: frozenset[str] = frozenset()
+
+
+def earlier_of(survey: Survey, baseline: Snapshot | None) -> Earlier | None:
+    """Reads a baseline for a model; None without one."""
+    if baseline is None:
+        return None
+    return Earlier(
+        flags=_flags(survey, baseline),
+        settings=_settings(survey, baseline),
+        hooks=_hooks(survey, baseline),
+        attributes=frozenset(baseline.base.attributes),
+    )
+
+
+def _flags(survey: Survey, baseline: Snapshot) -> dict[int, bool]:
     """The recorded flag of each parameter that the baseline knows, by `id`.
 
     Within the process of the baseline the objects are compared, otherwise the paths, PEFT's own levels left out; so
     too for a parameter that PEFT made anew, as its attention layer does.
     """
-    if baseline is None:
-        return None
     flags = (baseline.tensors.flags & TensorFlag.REQUIRES_GRAD) != 0
     found: dict[int, bool] = {}
     if baseline.scope is REGISTRY:
@@ -47,12 +77,32 @@ def flags_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[int, bo
     return found
 
 
-def settings_of_baseline(survey: Survey, baseline: Snapshot | None) -> dict[str, Any]:
+def _settings(survey: Survey, baseline: Snapshot) -> dict[str, Any]:
     """Entries of the base's config that PEFT set when it made a handle, with their values in the baseline."""
-    if baseline is None:
-        return {}
     now, then = config_values(survey.model), baseline.base.config
     return {name: then[name] for name in CONFIG_FIELDS_SET if name in now and name in then and now[name] != then[name]}
+
+
+def _hooks(survey: Survey, baseline: Snapshot) -> dict[int, Counter[str]]:
+    """Hooks that the modules with hooks had, of those that the baseline knows: by identity, or by path."""
+    modules = [holder.module for holder in survey.hooked]
+    if not modules:
+        return {}
+    columns = baseline.modules
+    rows: dict[int, int] = {}
+    if baseline.scope is REGISTRY:
+        by_serial = dict(zip(columns.identity.tolist(), range(len(columns)), strict=True))
+        serials = REGISTRY.serials(modules).tolist()
+        rows = {
+            id(module): by_serial[serial]
+            for module, serial in zip(modules, serials, strict=True)
+            if serial in by_serial
+        }
+    for holder in survey.hooked:
+        if id(holder.module) not in rows and (row := baseline.find_module(plain_path(holder.path))) is not None:
+            rows[id(holder.module)] = row
+    texts = {key: baseline.hook_lists[columns.hooks[row]] for key, row in rows.items()}
+    return {key: Counter(json.loads(text) if text else ()) for key, text in texts.items()}
 
 
 def plain_path(path: str) -> str:

@@ -11,7 +11,7 @@ from peftviz.core.display import Displayed
 from peftviz.errors import AdapterError, near_matches
 from peftviz.live.peft_facts import experts_of
 from peftviz.live.removal import merging
-from peftviz.live.removal.baseline import flags_of_baseline, settings_of_baseline
+from peftviz.live.removal.baseline import earlier_of
 from peftviz.live.removal.elsewhere import adopt_handles
 from peftviz.live.removal.handles import registry_of_handle
 from peftviz.live.removal.journal import Journal
@@ -133,7 +133,8 @@ def delete_adapter(
         model: As for `plan_deletion`.
         adapter: Name of the adapter.
         baseline: A snapshot of the model from before the first adapter. With it `requires_grad` of the base
-            parameters, and what PEFT set in the model's config, is restored when the last adapter goes.
+            parameters, what PEFT set in the model's config, and hooks that make its inputs require gradients are
+            as they were when the last adapter goes.
         unwrap: Take off wrappers that no adapter needs any more; False keeps PEFT's empty wrappers.
         merged: `"refuse"` raises when the adapter is merged, `"unmerge"` takes it out of the base weights first and
             merges the others again. Unmerging leaves the rounding error of the subtraction in the base weights.
@@ -255,14 +256,7 @@ def _prepare(
     whole = {adapter, *_experts(survey, adapter)}
     others = [name for name in survey.living if name not in whole]
     names = whole if others else set(known)  # with the last adapter go the leftovers of all others
-    prepared = prepare(
-        survey,
-        adapter,
-        names,
-        unwrap=unwrap,
-        restored=flags_of_baseline(survey, baseline),
-        settings=settings_of_baseline(survey, baseline),
-    )
+    prepared = prepare(survey, adapter, names, unwrap=unwrap, earlier=earlier_of(survey, baseline))
     if prepared.merged and merged == "refuse":
         places = [action.path for action in prepared.plan.actions if action.kind == "unmerge"]
         raise AdapterError(

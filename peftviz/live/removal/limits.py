@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
+from peftviz.core.rules.drift import gives_inputs_gradients
 from peftviz.live.peft_facts import CONFIG_FIELDS_SET, changes_of_base, is_peft_class, is_peft_function
 from peftviz.live.removal.handles import outer_handles
 from peftviz.live.removal.sweep import HOOK_SLOTS
 from peftviz.live.snapshots.base_model import config_values
+from peftviz.live.snapshots.module_state import hook_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from peftviz.live.removal.baseline import Earlier
     from peftviz.live.removal.survey import Survey
+    from peftviz.live.removal.sweep import Edits
 
 CHANGES = {
     "weights": "changed base weights when it was added; they stay changed: load them again to have them back.",
@@ -22,7 +27,13 @@ CHANGES = {
 
 
 def limits_of(
-    survey: Survey, names: Collection[str], adapters: Collection[int], *, is_last: bool, baseline: bool
+    survey: Survey,
+    names: Collection[str],
+    adapters: Collection[int],
+    edits: Edits,
+    *,
+    is_last: bool,
+    earlier: Earlier | None,
 ) -> tuple[str, ...]:
     """Warnings about what the adapters did to the base model and deletion does not undo.
 
@@ -30,8 +41,9 @@ def limits_of(
         survey: The model.
         names: Adapters that go.
         adapters: `id` of tensors that are no part of the base.
+        edits: What is done.
         is_last: Whether no adapter is left.
-        baseline: Whether there is a snapshot from before the first adapter.
+        earlier: What a baseline says, where there is one.
     """
     warnings = [
         f"{argument} of {name!r} {CHANGES[kind]}"
@@ -39,7 +51,7 @@ def limits_of(
         if name in names
         for kind, argument in changes_of_base(config).items()
     ]
-    if is_last and not baseline:
+    if is_last and earlier is None:
         set_by_peft = [*_frozen(survey, adapters), *_set_in_config(survey)]
         if set_by_peft:
             warnings.append(
@@ -47,7 +59,7 @@ def limits_of(
                 "before. Pass baseline=peftviz.capture(model), taken before the first adapter, to have it restored."
             )
     if is_last:
-        warnings += _hooks_left(survey)
+        warnings += _hooks_left(survey, edits, earlier)
     return tuple(warnings)
 
 
@@ -65,21 +77,32 @@ def _set_in_config(survey: Survey) -> list[str]:
     return [f"config.{name} is {values[name]!r}" for name in CONFIG_FIELDS_SET if name in values]
 
 
-def _hooks_left(survey: Survey) -> list[str]:
-    """PEFT's hooks on modules of the base; those that carry an adapter's name go, these it needs for gradients."""
+def _hooks_left(survey: Survey, edits: Edits, earlier: Earlier | None) -> list[str]:
+    """Hooks on modules of the base that PEFT set, or had transformers set, and that stay though they are new."""
     found: dict[str, int] = {}
     for holder in survey.hooked:
         if is_peft_class(type(holder.module)):
             continue
+        before = earlier.hooks.get(id(holder.module), Counter()) if earlier is not None else Counter[str]()
         slots = vars(holder.module)
-        hooks = [hook for slot in HOOK_SLOTS for hook in slots[slot].values() if is_peft_function(hook)]
-        count = sum(
-            not is_peft_class(type(getattr(hook, "__self__", None))) for hook in hooks
-        )  # methods go with theirs
+        now = Counter(
+            hook_text(slot, hook)
+            for slot in HOOK_SLOTS
+            for key, hook in slots[slot].items()
+            if not edits.deletes(slots[slot], key) and _for_adapters(slot, hook)
+        )
+        count = (now - before).total()
         if count:
             found[holder.path] = count
+    advice = "" if earlier is not None else " Without a baseline nobody can tell what was there before."
     return [
-        f"{count} {'hook' if count == 1 else 'hooks'} of PEFT's on {path or 'the model'} "
-        f"{'stays' if count == 1 else 'stay'}: set for gradient checkpointing, and harmless without it."
+        f"{count} {'hook stays' if count == 1 else 'hooks stay'} on {path or 'the model'}, set by or for PEFT for "
+        f"gradient checkpointing, and harmless without it.{advice}"
         for path, count in found.items()
     ]
+
+
+def _for_adapters(slot: str, hook: Any) -> bool:
+    if is_peft_class(type(getattr(hook, "__self__", None))):
+        return False  # methods go with theirs
+    return is_peft_function(hook) or gives_inputs_gradients(hook_text(slot, hook))

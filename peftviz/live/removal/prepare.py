@@ -30,6 +30,7 @@ from peftviz.live.removal.adaption import Swap, swaps
 from peftviz.live.removal.doomed import doomed_in_containers, doomed_outside, weighers
 from peftviz.live.removal.forgetting import empty_handles, forget_configs
 from peftviz.live.removal.handles import loses_all
+from peftviz.live.removal.hooks import sweep_input_gradients, sweep_left_by_forwards
 from peftviz.live.removal.keeping import replaced
 from peftviz.live.removal.limits import limits_of
 from peftviz.live.removal.survey import Container, Holder, Survey
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     import torch
+
+    from peftviz.live.removal.baseline import Earlier
 
 _storage, _address = methodcaller("untyped_storage"), attrgetter("_cdata")
 
@@ -90,8 +93,7 @@ def prepare(
     names: Collection[str],
     *,
     unwrap: bool,
-    restored: dict[int, bool] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    earlier: Earlier | None = None,
     mend: bool = False,
     kept: Mapping[int, torch.nn.Module] | None = None,
     in_base: Collection[str] = (),
@@ -103,8 +105,7 @@ def prepare(
         adapter: The adapter to delete, for the plan's text.
         names: Every name that goes.
         unwrap: Whether to take off wrappers that nobody needs any more.
-        restored: `requires_grad` of base parameters by `id`, from a baseline; applied when the last adapter goes.
-        settings: Entries of the base's config from a baseline; written back when the last adapter goes.
+        earlier: What a baseline says; flags, config and hooks are as they were when the last adapter goes.
         mend: Bring everything in line, not only what the names touch: empty wrappers, active adapters, flags.
         kept: Trained copies that take the place of what their wrapper wraps, by `id` of the wrapper.
         in_base: Adapters whose changes stay in the base weights: merged ones are not taken out.
@@ -122,8 +123,7 @@ def prepare(
         adapter=adapter,
         names=names,
         unwrap=unwrap,
-        restored=restored,
-        settings=settings,
+        earlier=earlier,
         mend=mend,
         kept=kept,
         in_base=in_base,
@@ -172,6 +172,10 @@ def prepare(
     gone.update(id(handle) for handle in handles if unwrap and loses_all(handle, wanted))
     actions += [("detach", holder.row, "", f"hook {hook}") for holder, hook in sweep_hooks(survey, wanted, edits, gone)]
 
+    if mend:
+        left = sweep_left_by_forwards(survey, edits)
+        actions += [("detach", holder.row, "", f"hook {hook}, left by a forward") for holder, hook in left]
+
     moved: set[tuple[int | None, str]] = {(None, name) for name in activity.arrived}
     for holder, before, after in switch(survey, activity, wanted, prepared.leaving.keys(), edits, align=mend):
         kind = "activate" if after else "deactivate"
@@ -204,14 +208,8 @@ def prepare(
     forget_configs(survey, edits, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
     if wanted or done:  # PEFT may have deleted the last one, and left its wrappers
         empty_handles(survey, wanted, edits)
-    if restored and (is_last or mend):
-        _restore(prepared, restored, actions)
-    if settings and is_last:
-        fields = config_values(survey.model)
-        for name, value in settings.items():
-            edits.set(fields, name, value)
-        said = ", ".join(f"{name}={value!r}" for name, value in settings.items())
-        actions.append(("restore", 0, "", f"{said} in the config, as in the baseline"))
+    if earlier is not None and (is_last or mend):
+        _restore(prepared, earlier, actions, is_last=is_last)
     actions += [
         ("merge", holder.row, "", f"{_words(tuple(others))} merged again")
         for holder, noted in merged
@@ -230,7 +228,7 @@ def prepare(
         nbytes=nbytes,
         is_last=is_last,
         unwrap=unwrap,
-        warnings=limits_of(survey, leave, prepared.doomed_ids, is_last=is_last, baseline=restored is not None),
+        warnings=limits_of(survey, leave, prepared.doomed_ids, edits, is_last=is_last, earlier=earlier),
         experts=experts_of(configs.get(adapter)),
     )
     prepared.model_after = base_of(survey.model) if is_last and unwrap else survey.model
@@ -307,14 +305,24 @@ def _freeze_switched_off(prepared: Prepared, actions: list[Noted], *, is_last: b
                 actions.append(("freeze", holder.row, "", detail))
 
 
-def _restore(prepared: Prepared, restored: dict[int, bool], actions: list[Noted]) -> None:
+def _restore(prepared: Prepared, earlier: Earlier, actions: list[Noted], *, is_last: bool) -> None:
+    """Puts the base back as the baseline has it: flags, hooks, and with the last adapter the config."""
+    survey, edits = prepared.survey, prepared.edits
     count = 0
-    for parameter in prepared.survey.parameters:
-        wanted = restored.get(id(parameter))
+    for parameter in survey.parameters:
+        wanted = earlier.flags.get(id(parameter))
         if wanted is not None:
             count += _flag(prepared, parameter, wanted)
     if count:
         actions.append(("restore", 0, "", f"requires_grad of {count} parameters, as in the baseline"))
+    surplus = sweep_input_gradients(survey, earlier, edits, is_last=is_last)
+    actions += [("detach", holder.row, "", f"hook {hook}, as in the baseline") for holder, hook in surplus]
+    if earlier.settings and is_last:
+        fields = config_values(survey.model)
+        for name, value in earlier.settings.items():
+            edits.set(fields, name, value)
+        said = ", ".join(f"{name}={value!r}" for name, value in earlier.settings.items())
+        actions.append(("restore", 0, "", f"{said} in the config, as in the baseline"))
 
 
 def _words(names: tuple[str, ...]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from peftviz.core.plan import Action, Freed
 from peftviz.core.rules.base_config import restorable
 from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_buffer_dict, is_peft_class
 from peftviz.live.removal.activity import parameters_under
-from peftviz.live.removal.baseline import flags_of_baseline
+from peftviz.live.removal.baseline import earlier_of
 from peftviz.live.removal.deletion import Report, carry_out
 from peftviz.live.removal.prepare import Prepared, prepare
 from peftviz.live.removal.survey import Survey, is_wrapper
@@ -51,12 +51,13 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
     """Removes what no adapter of the model needs and brings the rest in line.
 
     Leftover copies and ghosts go, empty wrappers come off, names of adapters that are gone are forgotten, handle,
-    layers and wrappers agree on the active adapters. All of it happens or nothing.
+    layers and wrappers agree on the active adapters, hooks that a forward left behind are removed. All of it happens or
+    nothing.
 
     Args:
         model: Any model; one without adapters and leftovers is left as it is.
-        baseline: An earlier snapshot of the model. With it `requires_grad` of base parameters is restored, and, when no
-            adapter is left, what adapters changed in the base's config.
+        baseline: An earlier snapshot of the model. With it `requires_grad` of base parameters is restored, hooks that
+            piled up go, and, when no adapter is left, what adapters changed in the base's config is as it was.
 
     Returns:
         The report; `report.model` is what to go on with, the plain base model when no adapter is left.
@@ -70,7 +71,7 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
     survey = Survey(model, recorded)
     before = snapshot_of(recorded, label="before repair")
     del recorded
-    if survey.kind is None and baseline is None:
+    if survey.kind is None and baseline is None and not survey.hooked:
         return RepairReport(
             model=model, freed=Freed(), warnings=(), before=before, after=before, baseline=None, actions=()
         )
@@ -100,11 +101,13 @@ def _prepare(survey: Survey, before: Snapshot, baseline: Snapshot | None, lost: 
     ghosts = [name for name in leftover_names(survey, baseline) if name not in lost]
     if forgotten:
         ghosts = list(survey.configs)
-    restored = flags_of_baseline(survey, baseline)
-    if restored is not None and baseline is not None and survey.living and not forgotten:
-        restored = _explained(survey, restored, had_adapters=bool(baseline.adapters))
-    settings = restorable(before, baseline) if baseline is not None else None
-    return prepare(survey, "", ghosts, unwrap=True, restored=restored, settings=settings, mend=True)
+    earlier = earlier_of(survey, baseline)
+    if earlier is not None and baseline is not None:
+        flags = earlier.flags
+        if survey.living and not forgotten:
+            flags = _explained(survey, flags, had_adapters=bool(baseline.adapters))
+        earlier = replace(earlier, flags=flags, settings=restorable(before, baseline))
+    return prepare(survey, "", ghosts, unwrap=True, earlier=earlier, mend=True)
 
 
 def leftover_names(survey: Survey, baseline: Snapshot | None = None) -> list[str]:
@@ -159,9 +162,9 @@ def lost_while_merged(survey: Survey) -> list[str]:
     return [name for name in merged if name not in present]
 
 
-def _explained(survey: Survey, restored: dict[int, bool], *, had_adapters: bool) -> dict[int, bool]:
+def _explained(survey: Survey, flags: dict[int, bool], *, had_adapters: bool) -> dict[int, bool]:
     """Flags to restore while adapters live: PEFT freezes the base for them, and trains biases on request."""
     if any(getattr(config, "bias", "none") not in (None, False, "none") for config in survey.configs.values()):
         return {}
     adapters = {id(parameter) for container in survey.containers for parameter in container.module.parameters()}
-    return {key: flag for key, flag in restored.items() if key not in adapters and (had_adapters or not flag)}
+    return {key: flag for key, flag in flags.items() if key not in adapters and (had_adapters or not flag)}

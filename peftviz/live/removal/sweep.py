@@ -70,6 +70,10 @@ class Edits:
         self.list.append(("set", mapping, key, value))
         return True
 
+    def deletes(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
+        """Whether that key has an edit: of a dictionary from which things are only taken, that it goes."""
+        return (id(mapping), key) in self._seen
+
     def delete(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
         """Notes `del mapping[key]`; False when that key has an edit already."""
         mark = (id(mapping), key)
@@ -238,6 +242,16 @@ def _strip_dict(
     return hit
 
 
+def delete_hook(slots: dict[str, Any], slot: str, key: int, edits: Edits) -> bool:
+    """Notes the removal of one hook of a module and of its flags; False when it is noted already."""
+    if not edits.delete(slots[slot], key):
+        return False
+    for flags in HOOK_FLAGS:
+        if flags.startswith(slot) and key in slots.get(flags, ()):
+            edits.delete(slots[flags], key)
+    return True
+
+
 def sweep_hooks(
     survey: Survey, names: Collection[str], edits: Edits, leaving: Collection[int] = ()
 ) -> Iterator[tuple[Holder, str]]:
@@ -257,10 +271,7 @@ def sweep_hooks(
         for slot in HOOK_SLOTS:
             for key, hook in slots[slot].items():
                 spent = _carries(hook, names, 0) or id(getattr(hook, "__self__", None)) in leaving
-                if spent and is_peft_function(hook) and edits.delete(slots[slot], key):
-                    for flags in HOOK_FLAGS:
-                        if flags.startswith(slot) and key in slots.get(flags, ()):
-                            edits.delete(slots[flags], key)
+                if spent and is_peft_function(hook) and delete_hook(slots, slot, key, edits):
                     function = hook.func if isinstance(hook, functools.partial) else hook
                     yield holder, getattr(function, "__name__", type(hook).__name__)
 

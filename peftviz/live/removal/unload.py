@@ -11,7 +11,7 @@ from peftviz.core.plan import Action
 from peftviz.errors import AdapterError
 from peftviz.live.removal import merging, ties
 from peftviz.live.removal.activity import read_activity
-from peftviz.live.removal.baseline import flags_of_baseline, settings_of_baseline
+from peftviz.live.removal.baseline import Earlier, earlier_of
 from peftviz.live.removal.deletion import Report, apply
 from peftviz.live.removal.journal import Journal
 from peftviz.live.removal.prepare import Prepared, prepare
@@ -69,7 +69,8 @@ def unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapshot | 
             now: their layers are merged, and trained copies (`modules_to_save`) take the place of the originals.
             While it works it needs the memory of the merged weights once more, to be able to undo.
         baseline: A snapshot of the model from before the first adapter. With it `requires_grad` of the base
-            parameters is restored, and what PEFT set in the model's config.
+            parameters is restored, what PEFT set in the model's config, and hooks that make its inputs require
+            gradients.
 
     Returns:
         The report; `report.model` is the plain base model.
@@ -116,7 +117,7 @@ def plan_unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapsh
     _check_adapted(survey)
     activity = read_activity(survey, ())
     planned = merging.plan_merging(survey, activity) if merge else merging.Merging()
-    prepared = _prepare(survey, planned, activity.before if merge else (), baseline)
+    prepared = _prepare(survey, planned, activity.before if merge else (), earlier_of(survey, baseline))
     merges = [Action("merge", holder.path, ", ".join(map(repr, names))) for holder, names in planned.layers]
     actions = (*merges, *(action for action in prepared.plan.actions if not (merge and action.kind == "unmerge")))
     rounding = (_ROUNDING,) if prepared.merged and not merge else ()
@@ -145,7 +146,7 @@ def _carry_out(
     model = survey.model
     activity = read_activity(survey, ())
     planned = merging.plan_merging(survey, activity) if merge else merging.Merging()
-    restored = flags_of_baseline(survey, baseline)
+    earlier = earlier_of(survey, baseline)
     at_first = ties.parameters_by_path(model) if merge else {}
     warnings: list[str] = []
     journal = Journal()
@@ -156,7 +157,7 @@ def _carry_out(
             warnings.append(_ROUNDING)
         if merge and not activity.enabled:
             warnings.append("The adapters were disabled; the active ones were merged all the same.")
-        prepared = _prepare(Survey(model), planned, activity.before if merge else (), baseline, restored)
+        prepared = _prepare(Survey(model), planned, activity.before if merge else (), earlier)
         left = prepared.model_after
         assert left is not None
         noted = note_before(prepared)
@@ -165,7 +166,7 @@ def _carry_out(
         actions += prepared.plan.actions
         now = ties.parameters_by_path(left) if merge else {}
         verify(prepared, noted)
-        _flag_like_the_originals(at_first, now, restored or {}, journal)
+        _flag_like_the_originals(at_first, now, earlier.flags if earlier is not None else {}, journal)
         warnings += prepared.plan.warnings
         warnings += _said_of_copies(at_first, now)
         for untied in ties.lost_ties(at_first, now):
@@ -183,23 +184,9 @@ _ROUNDING = (
 )
 
 
-def _prepare(
-    survey: Survey,
-    planned: merging.Merging,
-    merged: tuple[str, ...],
-    baseline: Snapshot | None,
-    restored: dict[int, bool] | None = None,
-) -> Prepared:
-    """Plans the taking off; `restored` are the flags of the baseline, where they were read before parameters moved."""
+def _prepare(survey: Survey, planned: merging.Merging, merged: tuple[str, ...], earlier: Earlier | None) -> Prepared:
     return prepare(
-        survey,
-        "",
-        survey.names,
-        unwrap=True,
-        restored=restored or flags_of_baseline(survey, baseline),
-        settings=settings_of_baseline(survey, baseline),
-        kept=planned.copies,
-        in_base=frozenset(merged),
+        survey, "", survey.names, unwrap=True, earlier=earlier, kept=planned.copies, in_base=frozenset(merged)
     )
 
 

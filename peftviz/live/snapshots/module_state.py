@@ -169,12 +169,13 @@ def describe(value: Any, depth: int = 0) -> Any:
 
 def hooks_json(attributes: Mapping[str, Any]) -> str:
     """The hooks of a module as a JSON list such as `["forward_pre:package.function"]`, `""` when it has none."""
-    hooks = [
-        f"{slot.strip('_').removesuffix('_hooks')}:{callable_name(hook)}"
-        for slot in HOOK_SLOTS
-        for hook in (attributes.get(slot) or {}).values()
-    ]
+    hooks = [hook_text(slot, hook) for slot in HOOK_SLOTS for hook in (attributes.get(slot) or {}).values()]
     return json.dumps(hooks, ensure_ascii=True) if hooks else ""
+
+
+def hook_text(slot: str, hook: Any) -> str:
+    """A hook as a snapshot has it: when it runs, and its function."""
+    return f"{slot.strip('_').removesuffix('_hooks')}:{callable_name(hook)}"
 
 
 def callable_name(value: Any) -> str:
