@@ -249,12 +249,16 @@ class Snapshot(Displayed):
 
     def child_rows(self, row: int) -> IntArray:
         """Rows of the direct child modules, in order."""
-        order, starts = self._children
-        return order[starts[row] : starts[row + 1]]
+        ends, children = self.subtree_end, []
+        child, end = row + 1, ends[row]
+        while child < end:
+            children.append(child)
+            child = ends[child]
+        return np.array(children, np.int64)
 
     def tensor_rows_of(self, row: int) -> range:
         """Rows of the tensors that a module holds itself."""
-        starts = self._tensor_starts
+        starts = self.tensor_starts
         return range(int(starts[row]), int(starts[row + 1]))
 
     def alias_target(self, row: int) -> int | None:
@@ -269,7 +273,7 @@ class Snapshot(Displayed):
         """For each module row, the row after its last descendant. Shape `(modules,)`."""
         parent = self.modules.parent
         size = np.ones(len(parent), np.int64)
-        depth = self.depth
+        depth = record_depth(parent)
         order = np.argsort(depth, kind="stable")
         bounds = np.searchsorted(depth[order], np.arange(int(depth.max(initial=0)) + 2))
         for level in range(len(bounds) - 2, 0, -1):
@@ -283,15 +287,14 @@ class Snapshot(Displayed):
         return frozen(record_depth(self.modules.parent).astype(np.int32))
 
     @cached_property
-    def _children(self) -> tuple[IntArray, IntArray]:
-        parent = self.modules.parent
-        order = np.argsort(parent, kind="stable")
-        starts = np.searchsorted(parent[order], np.arange(len(parent) + 1))
-        return order, starts
+    def tensor_starts(self) -> IntArray:
+        """For each module row its first tensor row or that of a later module, then the number of tensors.
 
-    @cached_property
-    def _tensor_starts(self) -> IntArray:
-        return np.searchsorted(self.tensors.owner, np.arange(len(self.modules) + 1))
+        Shape `(modules + 1,)`.
+        """
+        starts = np.zeros(len(self.modules) + 1, np.int64)
+        np.cumsum(np.bincount(self.tensors.owner, minlength=len(self.modules)), out=starts[1:])  # owners ascend
+        return frozen(starts)
 
     def _resolve(self, row: int) -> int:
         target = self.alias_target(row)

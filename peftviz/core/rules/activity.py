@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from peftviz.core.finding import Finding
-from peftviz.core.rules.columns import distinct
+from peftviz.core.rules.columns import distinct, once
 from peftviz.core.rules.entries import short_name
 from peftviz.core.rules.facts import Facts, quoted
 from peftviz.core.rules.rule import Rule
@@ -176,8 +176,8 @@ def weightless_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV204: a config names an adapter that has no weights in the tree."""
     snapshot, entries = facts.snapshot, facts.entries
     names = snapshot.adapter_names
-    present = {names[code] for code in np.unique(entries.adapter).tolist()}
-    in_layers = {names[code] for code in np.unique(entries.adapter[~entries.auxiliary]).tolist()}
+    present = {names[code] for code in once(entries.adapter).tolist()}
+    in_layers = {names[code] for code in once(entries.adapter[~entries.auxiliary]).tolist()}
     if facts.composite or _keeps_unkeyed_weights(facts):
         return
     for adapter in snapshot.adapters:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from peftviz.core.rules.columns import once
 from peftviz.core.rules.facts import HANDLE_CHILD, Facts
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, ModuleFlag, Role, TensorFlag
@@ -59,7 +60,7 @@ def adapters_around(facts: Facts, module: int) -> frozenset[str]:
     while module >= 0 and modules.role[module] == Role.WRAPPED:
         module = int(modules.parent[module])
     inside = (facts.entries.holder == module) & ~facts.unknown
-    return frozenset(facts.snapshot.adapter_names[code] for code in np.unique(facts.entries.adapter[inside]).tolist())
+    return frozenset(facts.snapshot.adapter_names[code] for code in once(facts.entries.adapter[inside]).tolist())
 
 
 def trains_base(config: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from peftviz.core.finding import Finding
+from peftviz.core.rules.columns import once
 from peftviz.core.rules.facts import Facts
 from peftviz.core.rules.rule import Rule
 from peftviz.core.tables import IntArray, Role, TensorFlag
@@ -26,7 +27,7 @@ def mixed_dtypes(rule: Rule, facts: Facts) -> Iterator[Finding]:
     code_of = {dtype: code for code, dtype in enumerate(dtypes)}
     dtype = np.array([code_of.get(spec.dtype, -1) for spec in snapshot.specs], np.int64)[tensors.spec]
     theirs = (tensors.adapter != 0) & (dtype >= 0) & ((tensors.flags & TensorFlag.BUFFER) == 0)
-    for code in np.unique(tensors.adapter[theirs]).tolist():
+    for code in once(tensors.adapter[theirs]).tolist():
         name = snapshot.adapter_names[code]
         if name not in facts.all_known and facts.all_known:
             continue  # PV101 and PV103 tell of it

@@ -82,7 +82,7 @@ def find_entries(snapshot: Snapshot, containers: IntArray) -> Entries:
     order = np.argsort(container, kind="stable")
     container = container[order]
     holder = parent[container]
-    starts = np.searchsorted(tensors.owner, np.arange(len(modules) + 1))
+    starts = snapshot.tensor_starts
     first = np.concatenate([starts[module], tensor])[order]
     last = np.concatenate([starts[snapshot.subtree_end[module]], tensor + 1])[order]
     numel = np.array([spec.numel for spec in snapshot.specs], np.int64)[tensors.spec] if len(tensors) else tensors.spec

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from peftviz.core.rules.columns import once
 from peftviz.core.rules.entries import Entries, container_rows, find_entries
 from peftviz.core.rules.history import History
 from peftviz.core.rules.states import StateFacts, read_state
@@ -111,7 +112,7 @@ class Facts:
             return frozenset().union(*self._listed(scope))
         entries = self.entries
         living = ~self.unknown & (self.scope[entries.holder] == 0)
-        return frozenset(self.snapshot.adapter_names[code] for code in np.unique(entries.adapter[living]))
+        return frozenset(self.snapshot.adapter_names[code] for code in once(entries.adapter[living]))
 
     def _listed(self, scope: int) -> list[frozenset[str]]:
         return [names for number, (_, _, names) in enumerate(self.registries) if scope >> min(number, 62) & 1]
@@ -126,7 +127,7 @@ class Facts:
         entries, names = self.entries, self.snapshot.adapter_names
         scopes = self.scope[entries.holder]
         unknown = np.zeros(len(entries), bool)
-        for scope in np.unique(scopes).tolist():
+        for scope in once(scopes).tolist():
             here = scopes == scope
             if scope:
                 listed = self.known_names(scope)
@@ -154,7 +155,7 @@ class Facts:
     def tuner_layers(self) -> IntArray:
         """Rows of the layers that can merge adapters, those inside auxiliary wrappers left out."""
         layers = self.rows_with(state.merged is not None for state in self.states)
-        inside = np.unique(self.entries.holder[self.entries.auxiliary])
+        inside = once(self.entries.holder[self.entries.auxiliary])
         return layers[~np.isin(layers, inside)]
 
     @cached_property

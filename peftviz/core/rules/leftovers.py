@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from peftviz.core.finding import Finding
-from peftviz.core.rules.columns import distinct
+from peftviz.core.rules.columns import distinct, once
 from peftviz.core.rules.entries import short_name
 from peftviz.core.rules.facts import Facts, alike
 from peftviz.core.rules.rule import Rule
@@ -33,7 +33,7 @@ def ghost_adapters(rule: Rule, facts: Facts) -> Iterator[Finding]:
     for code in _ghost_codes(facts):
         indices = np.flatnonzero(facts.unknown & (entries.adapter == code))
         name = snapshot.adapter_names[code]
-        layers = np.unique(entries.holder[indices])
+        layers = once(entries.holder[indices])
         yield rule.finding(
             snapshot.module_path(int(layers[0])),
             f"{len(layers)} {'layer holds' if len(layers) == 1 else 'layers hold'} weights of {name!r}, "
@@ -73,7 +73,7 @@ def empty_wrapper_rows(facts: Facts) -> IntArray:
     filled = np.zeros(len(modules), bool)
     filled[facts.entries.container] = True
     filled[modules.alias_rows] |= filled[modules.alias_targets]  # a shared container is written out once only
-    holders = np.unique(modules.parent[containers])
+    holders = once(modules.parent[containers])
     used = np.zeros(len(modules), bool)
     used[modules.parent[containers[filled[containers]]]] = True
     owns_tensor = np.zeros(len(modules), bool)
@@ -86,7 +86,7 @@ def empty_wrapper_rows(facts: Facts) -> IntArray:
     around = modules.parent[empty]
     passes_on = (modules.role[around] == Role.WRAPPER) & facts.peft[around] & ~np.isin(around, holders)
     passes_on &= ~np.isin(around, [start for start, _, _ in facts.registries])
-    return np.unique(np.where(passes_on, around, empty))
+    return once(np.where(passes_on, around, empty))
 
 
 def undeclared_names(rule: Rule, facts: Facts) -> Iterator[Finding]:
@@ -131,7 +131,7 @@ def _ghost_codes(facts: Facts) -> list[int]:
     entries = facts.entries
     own = facts.unknown & ~entries.auxiliary & (entries.parameters > 0)
     names = facts.snapshot.adapter_names
-    return [code for code in np.unique(entries.adapter[own]).tolist() if names[code] not in facts.once_known]
+    return [code for code in once(entries.adapter[own]).tolist() if names[code] not in facts.once_known]
 
 
 def _groups_of_entries(facts: Facts, indices: IntArray) -> Iterable[IntArray]:
@@ -180,7 +180,7 @@ def _sums(facts: Facts, indices: IntArray) -> dict[str, Any]:
         "bytes": int(entries.nbytes[indices].sum()),
         "parameters": int(entries.parameters[indices].sum()),
         "trainable": int(entries.trainable[indices].sum()),
-        "containers": sorted({short_name(snapshot, int(row)) for row in np.unique(entries.container[indices])}),
+        "containers": sorted({short_name(snapshot, int(row)) for row in once(entries.container[indices])}),
         "registered": sorted(facts.all_known),
     }
 
@@ -203,7 +203,7 @@ def _gone_names(facts: Facts, scope: int, states: Iterable[StateFacts]) -> froze
     is there, or name a buffer that is not. Where no adapter is left: they key two dictionaries of one module.
     """
     known = facts.known_names(scope)
-    codes = np.unique(facts.entries.adapter[facts.unknown])
+    codes = once(facts.entries.adapter[facts.unknown])
     gone = {facts.snapshot.adapter_names[code] for code in codes.tolist()} | facts.once_known
     for state in states:
         gone.update(name for attribute, names in state.strings if attribute == NON_PERSISTENT for name in names)
@@ -220,4 +220,4 @@ def _rows_with_entries(facts: Facts, name: str) -> IntArray:
     entries, names = facts.entries, facts.snapshot.adapter_names
     code = names.index(name) if name in names else -1
     here = facts.unknown & (entries.adapter == code)
-    return np.unique(np.concatenate([entries.holder[here], entries.wrapper[here]]))
+    return once(np.concatenate([entries.holder[here], entries.wrapper[here]]))

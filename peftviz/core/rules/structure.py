@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from peftviz.core.finding import Finding
+from peftviz.core.rules.columns import once
 from peftviz.core.rules.facts import HANDLE_CHILD, Facts, quoted
 from peftviz.core.rules.leftovers import empty_wrapper_rows
 from peftviz.core.rules.rule import Rule
@@ -23,7 +24,7 @@ def nested_handles(rule: Rule, facts: Facts) -> Iterator[Finding]:
         return
     children = np.flatnonzero(modules.name == snapshot.names.index(HANDLE_CHILD))
     parents = modules.parent[children[children > 0]]
-    handles = np.unique(parents[facts.peft[parents]]).tolist()
+    handles = once(parents[facts.peft[parents]]).tolist()
     names_below = {row: names for row, _, names in reversed(facts.registries)}
     for outer, inner in pairwise(handles):
         if inner >= snapshot.subtree_end[outer]:
@@ -54,7 +55,7 @@ def unsafe_to_save(rule: Rule, facts: Facts) -> Iterator[Finding]:
     inside = np.zeros(len(snapshot.modules), bool)
     for row in empty_wrapper_rows(facts).tolist():
         inside[row : snapshot.subtree_end[row]] = True
-    for row in np.unique(facts.entries.wrapper[facts.unknown]).tolist():
+    for row in once(facts.entries.wrapper[facts.unknown]).tolist():
         inside[row : snapshot.subtree_end[row]] = True
     kept = (tensors.role == Role.WRAPPED) & inside[tensors.owner] & ((tensors.flags & TensorFlag.PERSISTENT) != 0)
     rows = np.flatnonzero(kept)

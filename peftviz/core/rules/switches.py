@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from peftviz.core.rules.columns import distinct
+from peftviz.core.rules.columns import distinct, once
 from peftviz.core.rules.entries import find_sharers
 from peftviz.core.tables import IntArray
 
@@ -121,12 +121,12 @@ def _available(facts: Facts, holders: _Holders) -> tuple[IntArray, list[frozense
     names = facts.snapshot.adapter_names
     holder = np.concatenate([holders.holder, holders.wrapper])
     adapter = np.concatenate([holders.adapter, holders.adapter])
-    pairs = np.unique(holder * len(names) + adapter)
+    pairs = once(holder * len(names) + adapter)
     # Each name gets a random number, and a set of names the sum of them: equal sums are equal sets.
     numbers = np.random.default_rng(0).integers(1, 2**60, len(names), np.uint64)
     sums = np.zeros(len(facts.snapshot.modules), np.uint64)
     np.add.at(sums, pairs // len(names), numbers[pairs % len(names)])
-    kinds = np.unique(np.concatenate([np.zeros(1, np.uint64), sums]))
+    kinds = once(np.concatenate([np.zeros(1, np.uint64), sums]))
     codes = np.searchsorted(kinds, sums)
     sets: list[frozenset[str]] = [frozenset()]
     for code in range(1, len(kinds)):

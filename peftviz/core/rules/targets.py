@@ -11,6 +11,7 @@ import numpy as np
 from peftviz.core.finding import Finding
 from peftviz.core.rows import Adapter
 from peftviz.core.rules.base import SHOWN_PATHS, base_row
+from peftviz.core.rules.columns import once
 from peftviz.core.rules.facts import Facts, quoted
 from peftviz.core.rules.rule import Rule
 from peftviz.core.tables import IntArray, Role
@@ -88,7 +89,7 @@ class _Paths:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self._names = {facts.snapshot.names[code] for code in np.unique(facts.snapshot.modules.name[1:]).tolist()}
+        self._names = {facts.snapshot.names[code] for code in once(facts.snapshot.modules.name[1:]).tolist()}
         self._ends: set[str] | None = None
 
     def has(self, entry: str, *, parameter: bool = False) -> bool:
@@ -149,20 +150,18 @@ def _adapted(facts: Facts, name: str) -> IntArray:
     if name not in names:
         return np.zeros(0, np.int64)
     own = (facts.entries.adapter == names.index(name)) & ~facts.entries.auxiliary
-    return np.unique(facts.entries.holder[own])
+    return once(facts.entries.holder[own])
 
 
-def _with_outer_layers(facts: Facts, rows: IntArray) -> list[int]:
+def _with_outer_layers(facts: Facts, rows: IntArray) -> IntArray:
     """Rows of layers, and of the layers around them: in a `PeftMixedModel` layers wrap each other."""
-    modules, names = facts.snapshot.modules, facts.snapshot.names
+    modules = facts.snapshot.modules
+    slots = np.array([name in WRAPPED_SLOTS for name in facts.snapshot.names], bool)
     found = []
-    for start in rows.tolist():
-        row = start
-        found.append(row)
-        while names[modules.name[row]] in WRAPPED_SLOTS:
-            row = int(modules.parent[row])
-            found.append(row)
-    return found
+    while len(rows):
+        found.append(rows)
+        rows = modules.parent[rows[slots[modules.name[rows]]]]
+    return np.concatenate(found)
 
 
 def _matches(path: str, targets: Any) -> bool:

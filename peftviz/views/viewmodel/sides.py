@@ -74,7 +74,7 @@ def read_side(snapshot: Snapshot, pool: StringPool, classes: dict[str, str]) -> 
     names = pool.codes(snapshot.names)
     adapters = pool.codes(snapshot.adapter_names)
     paths = PathMemo(snapshot.modules.parent, snapshot.modules.name, snapshot.names)
-    first = _running(np.bincount(snapshot.tensors.owner, minlength=len(snapshot.modules)))  # owners ascend
+    first = snapshot.tensor_starts
     tensors = _tensor_columns(snapshot, paths, pool, names, adapters, classes)
     modules = _module_columns(snapshot, tensors, first, paths, pool, names, adapters, classes)
     return Side(snapshot, modules, tensors, first, paths)
