@@ -6,12 +6,14 @@ import threading
 import weakref
 from collections.abc import Sequence
 from itertools import repeat
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from peftviz.core.tables import IntArray
 
+_key = attrgetter("key")
 _BEYOND_ALL = np.iinfo(np.int64).max
 
 
@@ -25,8 +27,9 @@ class _Reference(weakref.ref[Any]):
 class IdentityRegistry:
     """Gives each object a serial number that is never used for another one.
 
-    Only weak references are held. When an object goes, Python says so before it can give its `id()` to a new one, and
-    the entry is taken out before anything is looked up again.
+    Only weak references are held. When an object goes, Python says so before it can give its `id()` to a new one, at any
+    time and in any thread: all that is done then is to note it, by a loop in C. Before anything is looked up again, the
+    entry is taken out.
 
     The entries are two sorted columns, not a dictionary: looking up a few hundred objects at once is several times
     faster in them, because a dictionary of half a million entries is in no cache.
@@ -36,7 +39,7 @@ class IdentityRegistry:
         self._ids = np.array([_BEYOND_ALL])  # ascending; the last entry spares a check of bounds
         self._serials = np.array([-1])
         self._references: dict[int, _Reference] = {}
-        self._dead: list[int] = []
+        self._dead: list[_Reference] = []
         self._next = 0
         self._lock = threading.Lock()
 
@@ -62,7 +65,7 @@ class IdentityRegistry:
 
     def _register(self, objects: list[Any], ids: IntArray) -> None:
         new = dict(zip(ids.tolist(), objects, strict=True))
-        references = list(map(_Reference, new.values(), repeat(self._forget)))
+        references = list(map(_Reference, new.values(), repeat(self._dead.append)))
         for reference, key in zip(references, new, strict=True):
             reference.key = key
         self._references.update(zip(new, references, strict=True))
@@ -74,15 +77,11 @@ class IdentityRegistry:
         self._serials = np.insert(self._serials, places, self._next + order)
         self._next += len(new)
 
-    def _forget(self, reference: _Reference) -> None:
-        """Called when an object goes, at any time and in any thread: it may only note that."""
-        if self._references.get(reference.key) is reference:
-            del self._references[reference.key]
-            self._dead.append(reference.key)
-
     def _drop_dead(self) -> None:
         count = len(self._dead)
-        dead = np.array(self._dead[:count])
+        dead = list(map(_key, self._dead[:count]))
+        for key in dead:
+            self._references.pop(key, None)
         places = np.searchsorted(self._ids, dead)
         gone = places[self._ids[places] == dead]  # all of them, unless an interrupt came between two steps
         self._ids, self._serials = np.delete(self._ids, gone), np.delete(self._serials, gone)
