@@ -376,3 +376,18 @@ def test_looks_past_torch_functions(tiny_llama) -> None:
         within = capture(model, values="full")
     assert called == []
     assert alone == within
+
+
+@pytest.mark.parametrize("values", ["sample", "full"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.bool])
+def test_values_are_those_that_a_reader_sees_however_they_lie_in_memory(values: str, dtype: torch.dtype) -> None:
+    for shape in [(), (1,), (63,), (64,), (65,), (3, 50), (128, 96), (0, 4)]:
+        plain = torch.randn(shape).mul(9).to(dtype)
+        apart = torch.empty_strided(shape, [3 * step for step in plain.stride()], dtype=dtype).copy_(plain)
+        models = [nn.Module(), nn.Module(), nn.Module()]
+        models[0].register_buffer("values", plain)
+        models[1].register_buffer("values", apart)
+        models[2].register_buffer("values", plain.conj().resolve_conj().conj())
+        fingerprints = {int(capture(model, values=values).tensors.fingerprint[0]) for model in models}
+        assert len(fingerprints) == 1
+        assert (fingerprints == {0}) == (plain.numel() == 0)

@@ -27,9 +27,9 @@ class _Reference(weakref.ref[Any]):
 class IdentityRegistry:
     """Gives each object a serial number that is never used for another one.
 
-    Only weak references are held. When an object goes, Python says so before it can give its `id()` to a new one, at any
-    time and in any thread: all that is done then is to note it, by a loop in C. Before anything is looked up again, the
-    entry is taken out.
+    Only weak references are held. When an object goes, Python says so before it can give its `id()` to a new one, at
+    any time and in any thread: it is noted then, without a function in Python, and the entry is taken out before
+    anything is looked up again.
 
     The entries are two sorted columns, not a dictionary: looking up a few hundred objects at once is several times
     faster in them, because a dictionary of half a million entries is in no cache.

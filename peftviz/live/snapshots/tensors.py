@@ -127,7 +127,7 @@ class TensorRecorder:
         if self._values != "off":
             full = self._values == "full"
             self._fingerprints.append(
-                np.broadcast_to(_UNKNOWN, len(tensors)) if on_meta else fingerprints(tensors, full=full)
+                np.broadcast_to(_UNKNOWN, len(tensors)) if on_meta else fingerprints(tensors, kinds, full=full)
             )
 
     def settle(self, position: IntArray, *, without: Collection[int]) -> None:
