@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from peftviz.core.arguments import check_baseline
 from peftviz.core.audit import Audit, audit_snapshot, with_optimizers
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import Step, Timeline
@@ -38,7 +39,9 @@ def audit(
 
     Raises:
         ModelError: It is none of these, or `optimizer` is no optimizer of the process in which the state was captured.
+        SnapshotError: The baseline is no snapshot.
     """
+    check_baseline(baseline)
     found, history = _judged(model_or_snapshot, baseline)
     if optimizer is None:
         return found

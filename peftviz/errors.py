@@ -31,6 +31,10 @@ class ModelError(PeftvizError, TypeError):
     """The object is no model that peftviz can read."""
 
 
+class SnapshotError(PeftvizError, TypeError):
+    """Something else was passed where a snapshot is needed."""
+
+
 class AdapterError(PeftvizError, ValueError):
     """An adapter is unknown, merged, or in a state that forbids the operation."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from peftviz.core.arguments import check_snapshot
 from peftviz.core.changes import ModuleChanges, TensorChanges, module_changes, state_changes, tensor_changes
 from peftviz.core.display import Displayed, dataframes
 from peftviz.core.matching import Evidence, Matching, match
@@ -259,7 +260,12 @@ def diff(before: Snapshot, after: Snapshot) -> Diff:
 
     Returns:
         The changes, false when there are none.
+
+    Raises:
+        SnapshotError: One of them is no snapshot.
     """
+    check_snapshot(before, "before")
+    check_snapshot(after, "after")
     columns = shared_columns(before, after)
     return Diff(before, after, match(before, after, *columns), columns)
 

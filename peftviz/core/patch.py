@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from peftviz.core.arguments import check_snapshot
 from peftviz.core.changes import below
 from peftviz.core.diff import Diff, Kind
 from peftviz.core.recode import alias_targets, fingerprints, storage_nbytes
@@ -31,7 +32,9 @@ def patch(snapshot: Snapshot, diff: Diff) -> Snapshot:
 
     Raises:
         PatchError: The diff starts from another snapshot.
+        SnapshotError: There is no snapshot to begin with.
     """
+    check_snapshot(snapshot, "snapshot")
     if snapshot != diff.before:
         raise PatchError(
             "The diff does not start from this snapshot.",

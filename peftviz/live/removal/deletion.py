@@ -7,6 +7,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from peftviz.core.arguments import check_baseline
 from peftviz.core.display import Displayed
 from peftviz.errors import AdapterError, near_matches
 from peftviz.live.peft_facts import experts_of
@@ -112,6 +113,7 @@ def plan_deletion(
 
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
+        SnapshotError: `baseline` is no snapshot.
         AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
     """
     return _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged).plan
@@ -144,10 +146,12 @@ def delete_adapter(
 
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
+        SnapshotError: `baseline` is no snapshot.
         AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
         VerificationError: The result was not as planned; the model was put back.
     """
     check_model(model)
+    check_baseline(baseline)
     with paused_garbage_collection():
         recorded = record(model, keep=True)
         prepared = _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged, recorded=recorded)
@@ -236,6 +240,7 @@ def _prepare(
     recorded: Walk | None = None,
 ) -> Prepared:
     check_model(model)
+    check_baseline(baseline)
     if merged not in MERGED:
         raise ValueError(f"merged must be one of {', '.join(map(repr, MERGED))}, not {merged!r}")
     survey = Survey(model, recorded)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from peftviz.core.arguments import check_baseline
 from peftviz.core.plan import Action, Freed
 from peftviz.core.rules.base_config import restorable
 from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_buffer_dict, is_peft_class
@@ -64,9 +65,11 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
 
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
+        SnapshotError: `baseline` is no snapshot.
         VerificationError: The result was not as planned; the model was put back.
     """
     check_model(model)
+    check_baseline(baseline)
     recorded = record(model, keep=True)
     survey = Survey(model, recorded)
     before = snapshot_of(recorded, label="before repair")

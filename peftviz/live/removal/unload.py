@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from peftviz.core.arguments import check_baseline
 from peftviz.core.operation_plan import OperationPlan
 from peftviz.core.plan import Action
 from peftviz.errors import AdapterError
@@ -77,11 +78,13 @@ def unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapshot | 
 
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
+        SnapshotError: `baseline` is no snapshot.
         AdapterError: The model has no adapters; with `merge=True` also: none is active, or one that is active cannot be
             merged; without it: one that is merged cannot be taken out again.
         VerificationError: The result was not as planned; the model was put back.
     """
     check_model(model)
+    check_baseline(baseline)
     with paused_garbage_collection():
         recorded = record(model, keep=True)
         survey = Survey(model, recorded)
@@ -110,9 +113,11 @@ def plan_unload(model: torch.nn.Module, *, merge: bool = False, baseline: Snapsh
 
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
+        SnapshotError: `baseline` is no snapshot.
         AdapterError: As `unload` does.
     """
     check_model(model)
+    check_baseline(baseline)
     survey = Survey(model)
     _check_adapted(survey)
     activity = read_activity(survey, ())
