@@ -31,15 +31,15 @@ def mimebundle(
         return (not include or kind in include) and (not exclude or kind not in exclude)
 
     page = document(obj)
+    # First, though it comes last in the bundle: the browser opens it while the texts are made.
+    view = _widget_view(obj) if wanted(WIDGET) and _in_kernel() else None
     bundle: dict[str, Any] = {}
     if wanted("text/plain"):
         bundle["text/plain"] = page_text(page)
     if wanted("text/html"):
         bundle["text/html"] = page_html(page)
-    if wanted(WIDGET) and _in_kernel():
-        view = _widget_view(obj)
-        if view is not None:
-            bundle[WIDGET] = view
+    if view is not None:
+        bundle[WIDGET] = view
     return bundle
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from peftviz.views.formatting import (
     ARROW,
     format_bytes,
@@ -124,19 +126,16 @@ class Lines:
         note = table.strings[table.note[row]]
         if len(note) > _SHORT_NOTE:
             remarks.append(note)
-        changes = self._changes.get(row, ())
+        changes = self._changes(row)
         remarks += [change_text(*change) for change in changes[:_MAX_REMARKS]]
         if len(changes) > _MAX_REMARKS:
             remarks.append(f"and {plural(len(changes) - _MAX_REMARKS, 'more field')}")
         return remarks
 
-    @cached_property
-    def _changes(self) -> Mapping[int, list[tuple[str, Any, Any]]]:
-        by_row: dict[int, list[tuple[str, Any, Any]]] = {}
-        for row, field, before, after in self._table.changes:
-            if field not in _IN_COLUMNS:
-                by_row.setdefault(row, []).append((field, before, after))
-        return by_row
+    def _changes(self, row: int) -> list[list[Any]]:
+        rows, kinds, changes = self._table.change_kinds
+        start, stop = np.searchsorted(rows, [row, row + 1])
+        return [changes[kind] for kind in kinds[start:stop].tolist() if changes[kind][0] not in _IN_COLUMNS]
 
     @cached_property
     def _rules(self) -> Mapping[int, list[str]]:

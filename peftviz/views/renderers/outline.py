@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from peftviz.core.tables import Role
 from peftviz.views.viewmodel.folding import Run
+from peftviz.views.viewmodel.remembered import remembered
 from peftviz.views.viewmodel.table import RED, RowKind, Status, ViewTable
 
 _MAX_DEPTH = 60
@@ -75,7 +76,12 @@ def outline(table: ViewTable, *, limit: int, root: int = 0) -> Outline:
         limit: Most lines. Red rows and the way to them come first, then the others in breadth.
         root: Row to begin at; a row that a run stands for is shown by itself.
     """
-    return _Outliner(table, root).outline(limit)
+    return (_Outliner(table, root) if root else _whole(table)).outline(limit)
+
+
+@remembered
+def _whole(table: ViewTable) -> _Outliner:
+    return _Outliner(table, 0)
 
 
 class _Outliner:
