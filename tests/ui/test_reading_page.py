@@ -382,6 +382,8 @@ def test_the_page_speaks_the_language_of_its_reader(open_page: Callable[..., Any
         assert page.get_by_text("仅看变更").is_visible()
         shown = page.locator(".peftviz").inner_text()
         assert not re.search(r"\b(Only changes|Compare with|leftover|What to do)\b", shown)
+        assert "head 的训练副本在其适配器删除后仍然存在。" in shown, "findings, too"
+        assert not re.search(r"outlived|removes it", shown)
 
 
 def test_nothing_moves_for_readers_who_want_it_calm(open_page: Callable[..., Any]) -> None:

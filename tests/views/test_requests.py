@@ -209,4 +209,4 @@ def test_hostile_names_travel(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_plans_need_no_timeline() -> None:
     plans = Plans({"plan": lambda name: f"delete {name}", "delete": lambda name: f"deleted {name}"}, None)
     token = plans.make({"adapter": "a"})["token"]
-    assert plans.carry_out(token) == {"lines": ["deleted a"], "held": 0}
+    assert plans.carry_out(token) == {"lines": ["deleted a"], "said": [None], "held": 0}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from string import Formatter
 from typing import Any
 
 import pytest
 
 from peftviz.core.audit import audit_snapshot
+from peftviz.core.operation_plan import HEADS, OperationPlan
+from peftviz.core.plan import Action, DeletionPlan, Freed
 from peftviz.core.rules import RULES
+from peftviz.core.timeline import Step, Timeline
 from peftviz.views.inspector.language import english
+from peftviz.views.inspector.plans import Plans
 from peftviz.views.inspector.wire import encode
-from peftviz.views.inspector.wording import PHRASES, said, translated
+from peftviz.views.inspector.wording import PHRASES, as_sent, lines_of, said, translated
 from peftviz.views.viewmodel.table import view_table
 from tests.views.hostile import NAMES
 from tests.views.story import story
@@ -83,3 +88,34 @@ def test_findings_travel_with_their_sentences() -> None:
         assert english_of(sent["message_said"]) == finding["message"]
         assert english_of(sent["remedy_said"]) == finding["remedy"]
     assert encode(table) == encode(table)
+
+
+def test_the_lines_of_plans_and_reports_are_known() -> None:
+    kinds = ("unmerge", "remove", "detach", "activate", "deactivate", "train", "freeze", "unwrap", "forget", "restore")
+    details = ("config of 'b'", "entry 'b'", "Linear comes off", "mentioned in r, scaling", "3 parameters of 'a'")
+    actions = [Action(kind, "a.b" * (len(detail) % 2), detail) for kind in kinds for detail in details]
+    plan = DeletionPlan(
+        "b", "PeftModel", [*actions, *actions[2:4] * 9], ("b", "x", "ghost"), ("b",), ("a",), ("a",), 3, 81, False, True,
+        warnings=("bias='all' of 'b' trains biases of the base model in place; they keep their trained values.",),
+        experts=("x",),
+    )  # fmt: skip
+    last = replace(plan, is_last=True, next_active=(), tensors=1)
+    operations = [OperationPlan(name, ("a",), "tuner", actions[:2], 10) for name in HEADS]
+    freed = Freed(12, 1, (("a.weight", ("a variable `x`",)),))
+    texts = [line for shown in (plan, last, *operations, freed) for line in shown.lines()]
+    sent = as_sent(lines_of([*texts, "Deleted adapter 'b'; go on with report.model, a PeftModel", "Nothing to repair"]))
+    assert [line for line, found in zip(sent["lines"], sent["said"], strict=True) if found is None] == []
+    assert sent["lines"][: len(texts)] == texts
+    for line, found in zip(sent["lines"], sent["said"], strict=True):
+        assert re.sub(" +", " ", found["before"] + english_of(found)) == re.sub(" +", " ", line)
+
+
+def test_the_plan_of_a_repair_is_its_findings() -> None:
+    _, before, after = story()
+    findings = [finding for finding in audit_snapshot(after, baseline=before) if finding.repairable]
+    step = Step("by hand", "step", before, after, baseline=before)
+    plans = Plans({"repair": lambda: None}, Timeline(before, [step]))
+    plan = plans.make({"do": "repair"})
+    assert len(plan["lines"]) == 2 * len(findings) > 0
+    assert {found["name"].split(".")[0] for found in plan["said"]} == {"finding", "remedy"}
+    assert plan["lines"][0] == f"{findings[0].rule} {findings[0].path}: {findings[0].message}"

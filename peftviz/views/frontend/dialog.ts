@@ -2,15 +2,14 @@
 
 import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
-import { type Failure, type Plan, RequestError } from "./kernel.ts";
+import { type Failure, type Lines, type Plan, RequestError } from "./kernel.ts";
 import { SHORTCUTS } from "./keyboard.ts";
-import { say } from "./messages.ts";
+import { inWords, say } from "./messages.ts";
 
 const SLOW = 6000;
 
 /** What was done, and how many tensors that should be gone something still holds. */
-export interface Outcome {
-  lines: string[];
+export interface Outcome extends Lines {
   held: number;
 }
 
@@ -39,7 +38,7 @@ export class PlanDialog {
     if (!this.root.open) this.root.showModal();
     const plan = await this.#wait(turn, say("waiting"), task.plan());
     if (!plan) return;
-    this.#show([element("p", {}, say("nothingYet")), lines(plan.lines)]);
+    this.#show([element("p", {}, say("nothingYet")), lines(plan)]);
     const act = button(task.confirm, "danger", () => {
       if (act.disabled) return;
       act.disabled = true;
@@ -74,7 +73,7 @@ export class PlanDialog {
     const report = await this.#wait(turn, say("working"), task.apply(plan.token));
     if (!report) return;
     this.#title.textContent = report.held ? `⚠ ${say("doneButHeld", { count: report.held })}` : `✓ ${say("done")}`;
-    this.#show([lines(report.lines)]);
+    this.#show([lines(report)]);
     this.#closing();
   }
 
@@ -124,6 +123,10 @@ export function failureBox({ what, where, hint }: Failure): HTMLElement {
   );
 }
 
-function lines(texts: readonly string[]): HTMLElement {
-  return element("pre", { tabindex: "0" }, texts.map((text) => visible(text, 600)).join("\n"));
+function lines({ lines: texts, said }: Lines): HTMLElement {
+  const told = texts.map((text, place) => {
+    const known = said[place];
+    return visible(known ? known.before + inWords(text.slice(known.before.length), known) : text, 600);
+  });
+  return element("pre", { tabindex: "0" }, told.join("\n"));
 }

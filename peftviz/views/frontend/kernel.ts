@@ -1,14 +1,21 @@
 /** Requests to the kernel: each has an id and gets one answer, or an error in three parts. */
 
+import type { Said } from "./messages.ts";
+
 export interface Failure {
   what: string;
   where: string;
   hint: string;
 }
 
-export interface Plan {
-  token: number;
+/** Lines of a plan or a report, and what says the same after `before`, where the message files know it. */
+export interface Lines {
   lines: string[];
+  said: ((Said & { before: string }) | null)[];
+}
+
+export interface Plan extends Lines {
+  token: number;
 }
 
 /** What `peftviz/views/inspector/steps.py` says of a step. */

@@ -10,6 +10,7 @@ from peftviz.core.finding import Finding
 from peftviz.core.timeline import Timeline
 from peftviz.errors import PeftvizError
 from peftviz.views.formatting import plural
+from peftviz.views.inspector.wording import Line, as_sent, lines_of
 
 Actions = Mapping[str, Callable[..., Any]]
 
@@ -54,7 +55,8 @@ class Plans:
         """Plans what is asked for; touches nothing.
 
         Returns:
-            `token`, with which it can be carried out, and `lines`, what it says.
+            `token`, with which it can be carried out, `lines`, what it says, and `said`, which text of the message
+            files says the same as each line.
 
         Raises:
             PeftvizError: The widget offers no such action, or what is asked for cannot be done.
@@ -63,13 +65,14 @@ class Plans:
         plan, lines = self._plan(request)
         self._waiting = plan
         self._token += 1
-        return {"token": self._token, "lines": lines}
+        return {"token": self._token, **as_sent(lines)}
 
     def carry_out(self, token: Any) -> dict[str, Any]:
         """Carries out the plan with that token.
 
         Returns:
-            `lines` of the report, and `held`, how many tensors that should be gone something still holds.
+            `lines` of the report, `said` as of a plan, and `held`, how many tensors that should be gone something still
+            holds.
 
         Raises:
             PeftvizError: It was carried out already, another plan replaced it, or the model has changed since.
@@ -92,12 +95,9 @@ class Plans:
         audit = getattr(report, "audit", None)
         if audit is not None and plan.gone:
             left = sum(1 for finding in audit if finding.adapter == plan.gone)
-            lines.append(
-                f"◆ still named {plan.gone!r}: {plural(left, 'finding')}"
-                if left
-                else f"✓ no trace of {plan.gone!r} is left"
-            )
-        return {"lines": lines, "held": len(getattr(getattr(report, "freed", None), "alive", ()))}
+            proof = f"◆ still named {plan.gone!r}: {plural(left, 'finding')}"
+            lines.append(Line(proof if left else f"✓ no trace of {plan.gone!r} is left"))
+        return {**as_sent(lines), "held": len(getattr(getattr(report, "freed", None), "alive", ()))}
 
     def action(self, name: str) -> Callable[..., Any]:
         """The action of that name.
@@ -111,7 +111,7 @@ class Plans:
             )
         return self._actions[name]
 
-    def _plan(self, request: Mapping[str, Any]) -> tuple[_Plan, list[str]]:
+    def _plan(self, request: Mapping[str, Any]) -> tuple[_Plan, list[Line]]:
         wanted, steps = request.get("do"), self._steps()
         if wanted == "repair":
             return _Plan(self.action("repair"), steps), self._repair_lines()
@@ -125,13 +125,14 @@ class Plans:
         delete = self.action("delete")
         return _Plan(lambda: delete(name), steps, name), lines
 
-    def _repair_lines(self) -> list[str]:
-        found = [
-            f"{finding.rule} {finding.path or '(model)'}: {finding.message}\n    → {finding.remedy}"
-            for finding in self._findings()
-            if finding.repairable
-        ]
-        return found or ["There is nothing to mend."]
+    def _repair_lines(self) -> list[Line]:
+        found = []
+        for finding in self._findings():
+            if finding.repairable:
+                place = f"{finding.rule} {finding.path or '(model)'}: "
+                found.append(Line(finding.message, place, f"finding.{finding.rule}."))
+                found.append(Line(finding.remedy, "    → ", f"remedy.{finding.rule}."))
+        return found or [Line("There is nothing to mend.")]
 
     def _findings(self) -> Sequence[Finding]:
         return self._timeline[-1].findings if self._timeline is not None and len(self._timeline) else ()
@@ -140,10 +141,10 @@ class Plans:
         return 0 if self._timeline is None else len(self._timeline)
 
 
-def told(about: Any) -> list[str]:
+def told(about: Any) -> list[Line]:
     """A plan or a report as lines."""
     lines = getattr(about, "lines", None)
-    return [str(line) for line in (lines() if callable(lines) else str(about).splitlines())]
+    return lines_of(str(line) for line in (lines() if callable(lines) else str(about).splitlines()))
 
 
 def _names(value: Any) -> list[str] | None:

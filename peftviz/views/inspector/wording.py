@@ -7,7 +7,9 @@ recognises is shown as core wrote it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from string import Formatter
 from typing import Any
@@ -53,6 +55,42 @@ def translated(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {**finding, **{key: value for key, value in told.items() if value is not None}}
 
 
+@dataclass(frozen=True)
+class Line:
+    """A line of a plan or a report.
+
+    Attributes:
+        text: What it says.
+        before: What stands before that as it is: an indentation, a place.
+        family: How the names of the texts begin that may say the same.
+    """
+
+    text: str
+    before: str = ""
+    family: str = "plan."
+
+
+def lines_of(texts: Iterable[str]) -> list[Line]:
+    """The lines of a plan or a report as core writes them, each with its indentation."""
+    return [Line(text.lstrip(" "), " " * (len(text) - len(text.lstrip(" ")))) for text in texts]
+
+
+def as_sent(lines: Iterable[Line]) -> dict[str, Any]:
+    """Lines as they travel.
+
+    Returns:
+        `lines`, whole, and `said`: for each line what says the same after `before`, or None.
+    """
+    whole, told = [], []
+    for line in lines:
+        found = said(_COLUMNS.sub(r"\1 ", line.text), line.family)
+        whole.append(line.before + line.text)
+        told.append(None if found is None else {"before": line.before, **found})
+    return {"lines": whole, "said": told}
+
+
+_COLUMNS = re.compile(r"^([a-z]+(?: one)?) {2,}")
+"""The first word of a line of a plan, and the blanks that bring what follows into a column."""
 _Parts = tuple[tuple[str, str | None], ...]
 """Literal texts, each with the name of the hole that follows, None at the end."""
 
