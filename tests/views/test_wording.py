@@ -95,7 +95,7 @@ def test_the_lines_of_plans_and_reports_are_known() -> None:
     details = ("config of 'b'", "entry 'b'", "Linear comes off", "mentioned in r, scaling", "3 parameters of 'a'")
     actions = [Action(kind, "a.b" * (len(detail) % 2), detail) for kind in kinds for detail in details]
     plan = DeletionPlan(
-        "b", "PeftModel", [*actions, *actions[2:4] * 9], ("b", "x", "ghost"), ("b",), ("a",), ("a",), 3, 81, False, True,
+        "b", "PeftModel", [*actions * 3], ("b", "x", "ghost"), ("b",), ("a",), ("a",), 3, 81, False, True,
         warnings=("bias='all' of 'b' trains biases of the base model in place; they keep their trained values.",),
         experts=("x",),
     )  # fmt: skip
