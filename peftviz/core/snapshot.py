@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from peftviz.core.tables import (
     TensorTable,
     frozen,
 )
-from peftviz.errors import LookupFailure, near_matches
+from peftviz.errors import LookupFailure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,11 +101,7 @@ class Snapshot(Displayed):
         """
         row = self.find_module(path)
         if row is None:
-            raise LookupFailure(
-                f"The snapshot has no module {path!r}.",
-                where=f"snapshot of {self.root_class}",
-                hint=near_matches(path, self._nearby(path)) or "snapshot.find('*') lists all paths.",
-            )
+            raise self._unknown(path, tensors=False)
         return self.module_row(row)
 
     def tensor(self, path: str) -> TensorRow:
@@ -116,11 +112,7 @@ class Snapshot(Displayed):
         """
         row = self.find_tensor(path)
         if row is None:
-            raise LookupFailure(
-                f"The snapshot has no parameter or buffer {path!r}.",
-                where=f"snapshot of {self.root_class}",
-                hint=near_matches(path, self._nearby(path)) or "snapshot.find('*') lists all paths.",
-            )
+            raise self._unknown(path, tensors=True)
         return self.tensor_row(row)
 
     def find(self, pattern: str) -> list[ModuleRow | TensorRow]:
@@ -300,19 +292,14 @@ class Snapshot(Displayed):
         target = self.alias_target(row)
         return row if target is None else target
 
-    def _nearby(self, path: str) -> Iterator[str]:
-        """Candidates for a near match: only paths that share the last part, or else the children on the way."""
-        parts = path.split(".")
-        for length in range(len(parts) - 1, -1, -1):
-            row = self.find_module(".".join(parts[:length]))
-            if row is not None:
-                row = self._resolve(row)
-                prefix = self.module_path(row)
-                for child in self.child_rows(row).tolist():
-                    yield join(prefix, self.names[self.modules.name[child]])
-                for tensor in self.tensor_rows_of(row):
-                    yield join(prefix, self.names[self.tensors.name[tensor]])
-                return
+    def _unknown(self, path: str, *, tensors: bool) -> LookupFailure:
+        from peftviz.core.nearby import nearby
+
+        return LookupFailure(
+            f"The snapshot has no {'parameter or buffer' if tensors else 'module'} {path!r}.",
+            where=f"snapshot of {self.root_class}",
+            hint=nearby(self, path, tensors=tensors),
+        )
 
     # Sums ---------------------------------------------------------------------------------------------------------
 

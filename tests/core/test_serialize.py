@@ -323,3 +323,9 @@ def test_columns_round_trip(columns: list[tuple[list[int], Coding]]) -> None:
     decoded = [values.tolist() for _, values in decode_columns(memoryview(block), layout, "")]
     assert [values for values, _ in columns] == decoded
     assert len(block) == sum(len(values) * width for (values, _), width in zip(columns, widths, strict=True))
+
+
+def test_a_folder_that_is_not_there_is_named(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such folder to write into") as caught:
+        save(small().snapshot(), folder / "nowhere" / "model.peftviz")
+    assert caught.value.filename == str(folder / "nowhere")

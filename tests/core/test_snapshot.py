@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -81,10 +83,34 @@ def test_unknown_paths_name_what_is_near(snapshot: Snapshot) -> None:
     with pytest.raises(LookupFailure) as caught:
         snapshot.tensor("embed.wieght")
     assert caught.value.hint == "Did you mean 'embed.weight'?"
+    with pytest.raises(LookupFailure) as caught:
+        snapshot.module("layers.0.nothing_alike")
+    assert caught.value.hint.startswith("Known: 'layers.0.q_proj'")
     with pytest.raises(KeyError, match="no parameter or buffer 'embed'"):
         snapshot.tensor("embed")
     with pytest.raises(LookupFailure, match=r"no module 'embed\.weight'"):
         snapshot.module("embed.weight")
+
+
+def test_paths_from_before_a_wrapping_name_what_they_became(snapshot: Snapshot) -> None:
+    with pytest.raises(LookupFailure) as caught:
+        snapshot.tensor("q_proj.bias")
+    assert caught.value.hint == "Did you mean 'layers.0.q_proj.base_layer.bias'?"
+    with pytest.raises(LookupFailure) as caught:
+        snapshot.module("lyers.q_proj")
+    assert caught.value.hint == "Did you mean 'layers.0.q_proj'?"
+    with pytest.raises(LookupFailure) as caught:
+        snapshot.tensor("q_proj.weight")
+    hinted = re.findall(r"'([^']+)'", caught.value.hint)
+    assert hinted
+    for path in hinted:
+        assert snapshot.tensor(path).path == path
+
+
+def test_a_hostile_path_is_answered_at_once(snapshot: Snapshot) -> None:
+    for path in ("x" * 100_000, "." * 1_000, "q_proj." * 200 + "weight", ""):
+        with pytest.raises(LookupFailure):
+            snapshot.tensor(path)
 
 
 def test_find_matches_modules_and_tensors_in_tree_order(snapshot: Snapshot) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import Diff
+from peftviz.core.nearby import nearby
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray
 from peftviz.errors import LookupFailure, MissingDependencyError, PeftvizError, near_matches
@@ -276,21 +277,13 @@ def _row(states: tuple[Snapshot, ...], table: ViewTable, path: str) -> int:
         module = snapshot.find_module(path)
         if module is not None:
             return int(np.flatnonzero((rows == module) & (table.kind == RowKind.MODULE))[0])
-    hints = [_hint(snapshot, path) for snapshot, _ in sides]
+    hints = [nearby(snapshot, path, tensors=False) for snapshot, _ in sides]
     single = len(states) == 1
     raise LookupFailure(
         f"{'The snapshot has no' if single else 'Neither snapshot of the diff has a'} module {path!r}.",
         where="Snapshot.graph(path)" if single else "Diff.graph(path)",
         hint=next((hint for hint in hints if "mean" in hint), hints[0]),
     )
-
-
-def _hint(snapshot: Snapshot, path: str) -> str:
-    try:
-        snapshot.module(path)
-    except LookupFailure as failure:
-        return failure.hint
-    return ""
 
 
 def _state(table: ViewTable, half: _Half, lines: Mapping[int, Line], side: str, *, linked: bool) -> str:
