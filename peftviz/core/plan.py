@@ -22,7 +22,7 @@ class Action:
     Attributes:
         kind: `"unmerge"`, `"remove"` (an entry of a container or dictionary), `"detach"` (a hook), `"activate"`,
             `"deactivate"`, `"train"`, `"freeze"`, `"unwrap"`, `"forget"` (a config or a mention of the name),
-            `"restore"` or `"merge"`.
+            `"restore"`, `"cast"` (to another dtype) or `"merge"`.
         path: Path of the module concerned; `""` is the model itself.
         detail: What exactly happens there.
     """

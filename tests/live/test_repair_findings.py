@@ -20,7 +20,8 @@ from peftviz.core.rules import RULES
 from peftviz.core.snapshot import Snapshot
 from peftviz.live.removal.repair import repair
 from tests.live.audited import HEAD, base, delete_per_layer, lora
-from tests.live.zoo import METHODS, Handle, case_of, llama, one_adapter, output, two_adapters
+from tests.live.faults import assert_every_fault_is_undone
+from tests.live.zoo import METHODS, Handle, answer, case_of, llama, one_adapter, output, two_adapters
 from tests.oracle import compare, describe, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -165,6 +166,70 @@ def test_a_base_that_stayed_frozen_and_its_config() -> None:
     assert mended(model, "PV301", "PV307", baseline=baseline) is plain
     assert plain.config.pretraining_tp == 2
     assert list(compare(before, describe(plain))) == []
+
+
+MERGED_APART = [
+    name
+    for name in ("LORA-plain", "LOHA-plain", "VERA-plain", "OFT-plain", "BOFT-plain", "IA3-plain")
+    if name in METHODS
+]
+
+
+@pytest.mark.parametrize("case", MERGED_APART)
+@pytest.mark.parametrize("active", [["a", "b"], ["b"]], ids=["a merged, both active", "a merged, b active"])
+def test_layers_that_run_what_is_merged_and_not_what_is_active(case: str, active: list[str]) -> None:
+    """peft#3763."""
+    handle = two_adapters(case, "peft")
+    handle.model.base_model.set_adapter(active)
+    expected = answer(handle, case_of(case))
+    layers = [module for module in handle.model.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer.merge(adapter_names=["a"])
+    handle.model.active_adapter = active[0]
+    model = mended(handle.model, "PV203")
+    assert not any(layer.merged_adapters for layer in layers)
+    assert torch.allclose(answer(handle, case_of(case)), expected, atol=1e-5)
+    assert model is handle.model
+
+
+def test_what_was_deleted_while_it_was_merged_is_said_to_stay() -> None:
+    """peft#3498."""
+    handle = two_adapters("linear", "peft")
+    for layer in handle.model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.merge(adapter_names=["b"])
+    delete_per_layer(handle.model, "b")
+    assert {finding.repairable for finding in audit(handle.model).of("PV203")} == {False}
+    assert "deleted while merged" in str(repair(handle.model))
+    assert audit(handle.model).of("PV203")
+
+
+@pytest.mark.parametrize("narrow", [torch.float16, torch.bfloat16])
+def test_weights_of_a_layer_in_two_dtypes(narrow: torch.dtype) -> None:
+    handle = two_adapters("linear", "peft")
+    layer = next(module for module in handle.model.modules() if isinstance(module, BaseTunerLayer))
+    layer.lora_A["a"].to(narrow)
+    weight = layer.lora_A["a"].weight
+    values = weight.detach().float()
+    weight.grad = torch.ones_like(weight)
+    with pytest.raises(RuntimeError):
+        output(handle.model)
+    mended(handle.model, "PV405")
+    assert layer.lora_A["a"].weight is weight
+    assert weight.dtype == weight.grad.dtype == torch.float32
+    assert torch.equal(weight, values)
+    output(handle.model)
+
+
+def test_a_fault_while_layers_are_set_straight_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = two_adapters("linear", "peft")
+    layers = [module for module in handle.model.modules() if isinstance(module, BaseTunerLayer)]
+    handle.activate("b")
+    layers[0].lora_A["b"].half()
+    for layer in layers[:2]:
+        layer.merge(adapter_names=["a"])
+    assert_every_fault_is_undone(handle.model, lambda: repair(handle.model), monkeypatch)
+    assert audit(handle.model).clean
 
 
 def test_hooks_that_piled_up() -> None:

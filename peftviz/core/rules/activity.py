@@ -149,7 +149,9 @@ def merged_subset(rule: Rule, facts: Facts) -> Iterator[Finding]:
             f"With {quoted(sorted(group.merged))} merged into the base weights, {' and '.join(parts)}.",
             {**_evidence(group), "merged": sorted(group.merged)},
             adapter=_only(ignored or foreign),
+            remedy="Load the base model again; unmerge before deleting." if group.stuck else None,
             rows=group.rows.tolist(),
+            repairable=not group.stuck,
         )
     yield from _merged_and_gone(rule, facts)
 
@@ -169,6 +171,7 @@ def _merged_and_gone(rule: Rule, facts: Facts) -> Iterator[Finding]:
                 adapter=_only(gone),
                 remedy="Load the base model again; unmerge before deleting.",
                 rows=at.tolist(),
+                repairable=False,
             )
 
 

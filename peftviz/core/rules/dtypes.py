@@ -17,6 +17,9 @@ from peftviz.core.tables import IntArray, Role, TensorFlag
 FLOATS = ("float", "bfloat")
 """How the names of dtypes that can be trained begin."""
 
+CAN_BE_WIDENED = frozenset({"float16", "bfloat16", "float32", "float64"})
+"""Dtypes of which any two have a third, or one of them, that holds the values of both."""
+
 
 def mixed_dtypes(rule: Rule, facts: Facts) -> Iterator[Finding]:
     """PV405: weights of one adapter differ in dtype: within a layer, or its copies from its layers."""
@@ -62,6 +65,7 @@ def _within_layers(
         {"layers": len(mixed), "weights": dict(sorted(counts.items()))},
         adapter=name,
         rows=mixed,
+        repairable=counts.keys() <= CAN_BE_WIDENED,
     )
 
 
@@ -80,6 +84,7 @@ def _copies(
         {"copies": sorted(of_copies), "layers": sorted(of_layers)},
         adapter=name,
         severity="info",
+        repairable=False,
         remedy="PEFT casts an adapter's weights to float32 and leaves copies as they are; cast them too, or neither.",
     )
 

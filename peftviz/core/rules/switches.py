@@ -28,6 +28,7 @@ class Switches:
         lacking: Names that they are to run and have nothing of, where that makes their forward fail.
         disabled: Whether they are disabled.
         merged: Names merged into their base weights, as far as available.
+        stuck: Names merged into their base weights that nothing is left of to take them out with.
         auxiliary: Whether they hold copies rather than layer weights.
         handle: Row of the handle above them, -1 for none.
     """
@@ -39,6 +40,7 @@ class Switches:
     lacking: frozenset[str]
     disabled: bool
     merged: frozenset[str]
+    stuck: frozenset[str]
     auxiliary: bool
     handle: int
 
@@ -80,6 +82,7 @@ def find_switches(facts: Facts) -> tuple[Switches, ...]:
                 lacking=noted - available if passed_on and not state.disabled else frozenset(),
                 disabled=state.disabled,
                 merged=available & frozenset(state.merged or ()),
+                stuck=frozenset(state.merged or ()) - available,
                 auxiliary=bool(aux),
                 handle=handle,
             )

@@ -191,6 +191,7 @@ def carry_out(prepared: Prepared, *, label: str) -> Done:
     """
     journal = Journal()
     plan, noted = prepared.plan, note_before(prepared)
+    noted.merged.update((key, []) for key in prepared.set_straight)
     try:
         merged = prepared.merged
         if merged:
@@ -216,6 +217,10 @@ def apply(prepared: Prepared, journal: Journal) -> None:
     journal.edit(prepared.edits.list)
     for parameter, flag in prepared.flags.values():
         journal.set_requires_grad(parameter, flag)
+    for parameter, dtype in prepared.casts:
+        for tensor in (parameter, parameter.grad):
+            if tensor is not None:
+                journal.set_data(tensor, tensor.data.to(dtype))
 
 
 def _merge_again(prepared: Prepared, merged: list[Holder], before: dict[int, list[str]], journal: Journal) -> None:

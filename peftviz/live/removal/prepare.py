@@ -28,11 +28,13 @@ from peftviz.live.removal.activity import (
 )
 from peftviz.live.removal.adaption import Swap, swaps
 from peftviz.live.removal.doomed import doomed_in_containers, doomed_outside, weighers
+from peftviz.live.removal.dtypes import mixed_dtypes
 from peftviz.live.removal.forgetting import empty_handles, forget_configs
 from peftviz.live.removal.handles import loses_all
 from peftviz.live.removal.hooks import sweep_input_gradients, sweep_left_by_forwards
 from peftviz.live.removal.keeping import replaced
 from peftviz.live.removal.limits import limits_of
+from peftviz.live.removal.odds import layers_at_odds
 from peftviz.live.removal.survey import Container, Holder, Survey
 from peftviz.live.removal.sweep import Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.removal.unwrap import (
@@ -64,6 +66,8 @@ class Prepared:
         edits: What is done to dictionaries.
         activity: What is active now and afterwards.
         merged: Layers that have to be unmerged first.
+        set_straight: Those of them that stay unmerged, by `id`: what was merged there is not what is active.
+        casts: Parameters that get another dtype.
         again: Works all of it out anew on another survey: unmerging may have put other objects in place.
         doomed: Tensors that go: the container that holds each, its path from there, the tensor.
         doomed_ids: `id` of those.
@@ -79,6 +83,8 @@ class Prepared:
     activity: Activity
     again: Callable[[Survey], Prepared]
     merged: list[Holder] = field(default_factory=list)
+    set_straight: set[int] = field(default_factory=set)
+    casts: list[tuple[torch.nn.Parameter, torch.dtype]] = field(default_factory=list)
     doomed: list[tuple[Container, str, torch.Tensor]] = field(default_factory=list)
     doomed_ids: set[int] = field(default_factory=set)
     flags: dict[int, tuple[torch.nn.Parameter, bool]] = field(default_factory=dict)
@@ -134,7 +140,14 @@ def prepare(
     kept = kept or {}
     leave = wanted.difference(in_base)
     merged = [(holder, noted) for holder in survey.holders if (noted := _merged(holder.module))]
-    merged = [(holder, noted) for holder, noted in merged if not leave.isdisjoint(noted)]
+    if mend:
+        prepared.set_straight = layers_at_odds(survey, merged, activity)
+        prepared.casts = mixed_dtypes(survey, wanted)
+    merged = [
+        (holder, noted)
+        for holder, noted in merged
+        if not leave.isdisjoint(noted) or id(holder.module) in prepared.set_straight
+    ]
     prepared.merged = [holder for holder, _ in merged]
     actions += [("unmerge", holder.row, "", "taken out of the base weights") for holder, _ in merged]
     prepared.doomed = [
@@ -213,8 +226,11 @@ def prepare(
     actions += [
         ("merge", holder.row, "", f"{_words(tuple(others))} merged again")
         for holder, noted in merged
-        if (others := [name for name in noted if name not in wanted])
+        if (others := [name for name in noted if name not in wanted]) and id(holder.module) not in prepared.set_straight
     ]
+    if prepared.casts:
+        said = ", ".join(sorted({str(dtype).removeprefix("torch.") for _, dtype in prepared.casts}))
+        actions.append(("cast", 0, "", f"{len(prepared.casts)} parameters to {said}, like those beside them"))
     count, nbytes = _size(prepared)
     prepared.plan = DeletionPlan(
         adapter=adapter,

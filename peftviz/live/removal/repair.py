@@ -52,8 +52,8 @@ def repair(model: torch.nn.Module, *, baseline: Snapshot | None = None) -> Repai
     """Removes what no adapter of the model needs and brings the rest in line.
 
     Leftover copies and ghosts go, empty wrappers come off, names of adapters that are gone are forgotten, handle,
-    layers and wrappers agree on the active adapters, hooks that a forward left behind are removed. All of it happens or
-    nothing.
+    layers and wrappers agree on the active adapters, what is merged and not active is taken out of the base weights,
+    hooks that a forward left behind are removed, and a layer's weights get one dtype. All of it happens or nothing.
 
     Args:
         model: Any model; one without adapters and leftovers is left as it is.
