@@ -1,17 +1,19 @@
-"""Each kind of residue on each release of PEFT: what PEFT does, the finding, the mended state.
+"""Each kind of residue on each release of PEFT: what PEFT does, the finding, the mended state, and what the page says.
 
 `SHOWN` says where PEFT behaves so. When a new PEFT no longer does, its test fails and says so.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pytest
 
 from tests.upstream.releases import INSTALLED, OLDER, ask
-from tests.upstream.residue_kinds import KINDS, Kind
+from tests.upstream.residue import page
+from tests.upstream.residue.kind import Kind
+from tests.upstream.residue.kinds import KINDS
+from tools.residue_matrix import kind_cell
 
 TABLED = (*OLDER, "0.21.2")
 
@@ -56,10 +58,9 @@ RELEASES = (*OLDER, INSTALLED)
 pytestmark = pytest.mark.upstream
 
 
-@functools.cache
 def answers(release: str) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = ask(release, "tests.upstream.residue_kinds")["kinds"]
+        found: dict[str, Any] = ask(release, "tests.upstream.residue.kinds")["kinds"]
     except FileNotFoundError as missing:
         pytest.skip(str(missing))
     return found
@@ -95,6 +96,10 @@ def test_peft_behaves_as_the_table_says_and_peftviz_finds_and_mends_it(release: 
     assert list(found) == list(KINDS)
     wrong = [line for name, entry in KINDS.items() for line in judge(name, entry, release, found[name])]
     assert wrong == []
+    written = page.column(release)
+    assert {entry.title: kind_cell(found[name]) for name, entry in KINDS.items()} == {
+        entry.title: written.get(entry.title) for entry in KINDS.values()
+    }, "run tools/residue_matrix.py"
 
 
 def test_every_kind_is_in_the_table_and_names_where_it_is_reported() -> None:

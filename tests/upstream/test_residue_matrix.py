@@ -1,54 +1,39 @@
-"""The committed matrix is what its command writes for the installed PEFT, and says that peftviz leaves nothing."""
+"""The committed matrix of methods is what its command writes for the installed PEFT, and peftviz leaves nothing.
+
+That of kinds is compared for each release by `tests/upstream/test_residue_kinds.py`, which tries them anyway.
+"""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
 from tests.upstream.releases import INSTALLED, ask
-from tools import residue_matrix
-
-PAGE = Path(residue_matrix.PAGE)
+from tests.upstream.residue import page
+from tests.upstream.residue.kinds import KINDS
+from tools.residue_matrix import method_cell
 
 pytestmark = pytest.mark.upstream
 
 
-def column(text: str, release: str) -> dict[str, str]:
-    """The cells of one release in the tables of the page, by the first cell of their row."""
-    found: dict[str, str] = {}
-    at = -1
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
-        if not cells or set(cells) == {"---"}:
-            continue
-        if release in cells:
-            at = cells.index(release)
-        elif cells[at] != "–":
-            found[cells[0]] = cells[at]
-    return found
-
-
-def test_the_page_is_what_the_command_writes_for_the_installed_peft() -> None:
-    text = residue_matrix.page(
-        {INSTALLED: ask(INSTALLED, "tests.upstream.residue_kinds")},
-        {INSTALLED: ask(INSTALLED, "tests.upstream.residue_methods")},
-    )
-    committed = PAGE.read_text(encoding="utf-8")
-    assert f"| {INSTALLED} |" in committed, f"run tools/residue_matrix.py: the page has no PEFT {INSTALLED}"
-    assert column(text, INSTALLED) == column(committed, INSTALLED)
+def test_the_methods_are_what_the_command_writes_for_the_installed_peft() -> None:
+    measured = ask(INSTALLED, "tests.upstream.residue.methods")["methods"]
+    titles = {entry.title for entry in KINDS.values()}
+    shown = {name: cell for name, cell in page.column(INSTALLED).items() if name not in titles}
+    assert {name: cell for name, cell in shown.items() if cell != "–"} == {
+        name: method_cell(one) for name, one in measured.items() if one is not None
+    }
 
 
 def test_peftviz_leaves_nothing() -> None:
-    cells = re.findall(r"→ (\S+ / \S+)", PAGE.read_text(encoding="utf-8"))
-    ours = [cell for cell in cells if not cell.endswith("\\*")]
+    ours = re.findall(r"→ (\S+ / \S+)", page.text())
     assert len(ours) > 150
     assert set(ours) == {"0 / 0"}
 
 
 def test_every_cell_of_peft_is_a_figure_or_an_exception() -> None:
-    cells = re.findall(r"\| (\S+) / (\S+) →", PAGE.read_text(encoding="utf-8"))
+    cells = re.findall(r"\| (\S+) / (\S+) →", page.text())
     assert len(cells) > 150
     assert all(part.isdigit() or part.endswith("Error") for cell in cells for part in cell)
     assert sum(cell != ("0", "0") for cell in cells) > 100

@@ -48,7 +48,6 @@ class Recipe:
         build: Makes the base model.
         ways: The ways in that the method has.
         inputs: Further arguments of `forward`.
-        changes_base: As in `Case`.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -57,7 +56,6 @@ class Recipe:
     build: Callable[[], torch.nn.Module] = llama
     ways: tuple[str, ...] = WAYS
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    changes_base: str = ""
 
     def cases(self, method: str) -> Iterator[tuple[str, Case]]:
         """Mode and case, for each mode that a registered method has."""
@@ -74,7 +72,6 @@ class Recipe:
                         else _maker(config, {**self.options, **self.second, name: second}),
                         ways=self.ways,
                         inputs=self.inputs,
-                        changes_base=self.changes_base,
                     ),
                 )
 

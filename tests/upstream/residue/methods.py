@@ -78,7 +78,6 @@ def measure(case: Case) -> dict[str, Any] | None:
         "peft": [theirs, theirs_last],
         "rules": sorted({*rules, *rules_last}),
         "peftviz": [one_of_two(case, by_peftviz)[0], last_of_one(case, by_peftviz)[0]],
-        "changes_base": bool(case.changes_base),
     }
 
 
