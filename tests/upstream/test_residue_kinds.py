@@ -36,7 +36,7 @@ SHOWN = {
     "no_second_life": "nnyy",
     "no_second_life_with_shared_projections": "yyyy",
     "third_adapter_keeps_its_head": "yyyy",
-    "ghost": "nnyy",
+    "ghost": "yyyy",
     "hooks_of_a_forward_that_raised": "yyyy",
     "prompt_cannot_be_deleted": "yyyn",
     "inactive_tokens_run": "-yyy",
