@@ -1,4 +1,4 @@
-/** Shapes of a drawing as they come from `views/drawing.py`, checked once more before anything is made of them. */
+/** Shapes of a drawing as they come from `views/renderers/drawing.py`, checked once more before anything is made of them. */
 
 export const COLOURS = [
   "", "ink", "quiet", "line", "ground", "red", "red-ground", "added", "added-ground", "removed", "removed-ground", "moved", "moved-ground",
