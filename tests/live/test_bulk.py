@@ -1,4 +1,4 @@
-"""Many dictionaries read in one call give what each gives by itself."""
+"""Many dictionaries, or objects, read in one call give what each gives by itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from peftviz import capture
-from peftviz.live.snapshots.bulk import values_of
+from peftviz.live.snapshots.bulk import dicts_of, values_of
 
 
 class Noted(dict):
@@ -59,3 +59,37 @@ def test_a_child_moved_to_the_end_is_read_there():
     assert snapshot.module("a").type.endswith("Linear")
     assert snapshot.tensor_paths()[:2] == ["two", "one"]
     assert snapshot.tensor("one").shape == (1,)
+
+
+class Slotted(nn.Module):
+    """A module with a slot beside its `__dict__`, in which a dictionary lies."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = {"_modules": {}}
+
+
+class Listed(list):
+    """An object that refers to what it holds."""
+
+
+class Bare:
+    """An object whose attributes lie within it until its `__dict__` is asked for."""
+
+    def __init__(self) -> None:
+        self.one = self.two = {}
+
+
+def other_attributes() -> object:
+    bare = Bare()
+    vars(bare)
+    bare.__dict__ = Noted(one={})
+    return bare
+
+
+@pytest.mark.parametrize("make", [nn.ReLU, Slotted, Bare, other_attributes, lambda: Listed([{}, {}])])
+def test_the_dictionary_of_an_object_is_its_own(make):
+    objects = [nn.Linear(1, 1), make(), nn.ReLU(), make()]
+    assert list(map(id, dicts_of(objects))) == [id(vars(each)) for each in objects]

@@ -8,7 +8,7 @@ import functools
 import json
 import marshal
 from collections.abc import Callable, Mapping, Sequence
-from itertools import compress
+from itertools import compress, groupby
 from operator import itemgetter, methodcaller
 from types import NoneType
 from typing import Any
@@ -43,19 +43,19 @@ class _Layout:
     Attributes:
         number: Tells layouts apart.
         names: The keys that are state.
-        values: Gets all of them from a `__dict__`.
-        scalars: Gets the plain ones among them.
-        latest: Values and code of the last module, by its scalars.
+        scalars: Gets the plain ones among them from a `__dict__`.
+        others: Gets the other ones.
+        latest: The other values and the code of the last module, by its scalars.
     """
 
-    __slots__ = ("latest", "names", "number", "scalars", "values")
+    __slots__ = ("latest", "names", "number", "others", "scalars")
 
     def __init__(self, number: int, attributes: Mapping[str, Any]) -> None:
         self.number = number
         self.names = tuple(name for name in attributes if name not in NO_STATE)
         plain = [name for name in self.names if isinstance(attributes[name], (bool, int, float, str, NoneType))]
-        self.values = _getter(self.names)
         self.scalars = _getter(plain)
+        self.others = _getter([name for name in self.names if name not in plain])
         self.latest: dict[Any, tuple[Any, int]] = {}
 
 
@@ -80,16 +80,12 @@ class StateInterner:
         """Code of the state of each module with these instance attributes; 0 for one that has none of its own."""
         keys = list(map(tuple, modules))
         codes: list[int] = []
-        start = 0
-        while start < len(modules):  # layers alike mostly come in a row
-            layout = self._layouts.get(keys[start])
+        for key, alike in groupby(keys):  # layers alike mostly come in a row
+            start = len(codes)
+            layout = self._layouts.get(key)
             if layout is None:
-                layout = self._layouts[keys[start]] = _Layout(len(self._layouts), modules[start])
-            stop = start + 1
-            while stop < len(modules) and keys[stop] == keys[start]:
-                stop += 1
-            codes += self._codes_of_alike(layout, modules[start:stop])
-            start = stop
+                layout = self._layouts[key] = _Layout(len(self._layouts), modules[start])
+            codes += self._codes_of_alike(layout, modules[start : start + len(list(alike))])
         for index in compress(range(len(modules)), map(_unsaved, modules)):
             if gone := modules[index][NON_PERSISTENT] - modules[index]["_buffers"].keys():
                 state = {name: modules[index][name] for name in self._layouts[keys[index]].names}
@@ -99,34 +95,33 @@ class StateInterner:
     def _codes_of_alike(self, layout: _Layout, modules: list[dict[str, Any]]) -> list[int]:
         if not layout.names:
             return [0] * len(modules)
-        values = list(map(layout.values, modules))
         if len(modules) == 1:
-            return [self._code(layout, modules[0], values[0])]
+            return [self._code(layout, modules[0])]
         try:
             marks = list(map(layout.scalars, modules))
-            for mark, index in dict(zip(marks, range(len(marks)), strict=True)).items():
+            for mark, module in dict(zip(marks, modules, strict=True)).items():
                 if mark not in layout.latest:
-                    self._code(layout, modules[index], values[index])
+                    self._code(layout, module)
             latest = list(map(layout.latest.__getitem__, marks))
-            if values == list(map(_first, latest)):
+            if list(map(layout.others, modules)) == list(map(_first, latest)):
                 return list(map(_second, latest))
         except Exception:  # what was a scalar is none any more, or values are no plain data or refuse to be compared
             pass
-        return [self._code(layout, module, value) for module, value in zip(modules, values, strict=True)]
+        return [self._code(layout, module) for module in modules]
 
-    def _code(self, layout: _Layout, attributes: Mapping[str, Any], values: Any) -> int:
+    def _code(self, layout: _Layout, attributes: Mapping[str, Any]) -> int:
         try:
-            mark = layout.scalars(attributes)
+            mark, others = layout.scalars(attributes), layout.others(attributes)
             latest = layout.latest.get(mark)
-            if latest is not None and latest[0] == values:
+            if latest is not None and latest[0] == others:
                 return latest[1]
-            key = (layout.number, marshal.dumps(values, 2))
+            key = (layout.number, marshal.dumps((mark, others), 2))
         except Exception:  # it holds an object that is no plain data, or one that refuses to be compared
             return self.texts[_state_json(layout, attributes)]
         code = self._code_by_key.get(key)
         if code is None:
             code = self._code_by_key[key] = self.texts[_state_json(layout, attributes)]
-        layout.latest[mark] = (values, code)
+        layout.latest[mark] = (others, code)
         return code
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, repeat
-from operator import attrgetter, contains, itemgetter
+from operator import contains, itemgetter
 from types import NoneType
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 from peftviz.core.preorder import level_positions, preorder_positions
 from peftviz.core.tables import IntArray, ModuleFlag, compact, first_occurrence
 from peftviz.live.peft_facts import REGISTRY_ATTRIBUTES, is_peft_class
-from peftviz.live.snapshots.bulk import values_of
+from peftviz.live.snapshots.bulk import dicts_of, values_of
 from peftviz.live.snapshots.identity import IdentityRegistry
 from peftviz.live.snapshots.interning import Interner
 from peftviz.live.snapshots.module_state import StateInterner, hooks_json, to_json
@@ -30,7 +30,6 @@ CHUNK = 512
 
 _EMPTY_SLOTS = {**vars(torch.nn.Module()), "training": False}
 
-_slots = attrgetter("__dict__")
 # A flag stands for the backward hooks: to look into each hook dictionary costs as much as the walk itself.
 _fields = itemgetter(
     *("training", "_modules", "_parameters", "_buffers"),
@@ -154,7 +153,7 @@ class _Walker:
         self._types.append(kinds)
         if not count:
             return kinds
-        dicts: list[dict[str, Any]] = list(map(_slots, chunk))
+        dicts = dicts_of(chunk)
         try:
             fields = list(map(_fields, dicts))
         except KeyError:  # a module that keeps its slots elsewhere, such as a ScriptModule
