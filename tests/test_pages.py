@@ -1,5 +1,7 @@
 """The pages are run: every Python block of the READMEs and of docs/, from the top of its page down, as a reader would.
 
+Then every command `peftviz` on it.
+
 The pages of the rules have a test of their own, `tests/live/test_rule_pages.py`; the page whose code is meant for two
 versions of PEFT is run with two, by `tests/upstream/test_two_versions.py`.
 """
@@ -7,11 +9,13 @@ versions of PEFT is run with two, by `tests/upstream/test_two_versions.py`.
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from peftviz.cli import TROUBLE, main
 from peftviz.core.rules import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +45,14 @@ PRINTED = {
         "of base weights; a copy is kept",
         "peftviz.unmerge_adapter",
     ],
+    "docs/how-to/use-the-command-line.md": ["### Diff", "session.html", "1 LEFTOVER"],
     "docs/neighbours.md": ["but the configs are ['chat']", "Linear (math)", "PV101"],
 }
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of each command on a page."""
+    return [shlex.split(line, comments=True) for block in COMMANDS.findall(text) for line in block.splitlines()]
 
 
 def test_pages_with_code_are_known() -> None:
@@ -59,6 +69,9 @@ def test_the_code_of_a_page_runs(
     for block in BLOCK.finditer(text):
         line = text.count("\n", 0, block.start(1))
         exec(compile("\n" * line + block.group(1), page, "exec"), scope)  # noqa: S102 (our own pages)
+    for command in commands(text):
+        if command[0] == "peftviz":
+            assert main(command[1:]) != TROUBLE, command
     printed = capsys.readouterr().out
     assert [words for words in PRINTED[page] if words not in printed] == []
     shown = [line for block in OUTPUT.findall(text) for line in block.splitlines()]
@@ -86,12 +99,7 @@ def test_no_block_of_code_hides_from_these_tests() -> None:
 
 def test_commands_on_pages_name_what_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    lines = [
-        line.partition("#")[0].split()
-        for page in PAGES
-        for block in COMMANDS.findall((ROOT / page).read_text(encoding="utf-8"))
-        for line in block.splitlines()
-    ]
+    lines = [line for page in PAGES for line in commands((ROOT / page).read_text(encoding="utf-8"))]
     made = {line[line.index("make") + 1] for line in lines if "make" in line[:2]}
     assert made
     assert made <= targets
