@@ -31,7 +31,7 @@ export class TreeModel extends Tree {
   readonly #container: Uint8Array;
   readonly #concerned: Uint8Array;
   /** Rows that the reader asked for though they did not change. */
-  readonly #asked: Uint8Array;
+  readonly #asked = new Set<number>();
   /** Rows that were merged into a chain below them, in the rows on show. */
   readonly #merged: Uint8Array;
   /** What `#walk` notes of each row for its children: their levels, and the topmost merged row above. */
@@ -54,7 +54,6 @@ export class TreeModel extends Tree {
     const { kind, type_before, type_after } = table.patterns;
     const count = table.rows;
     this.#open = new Uint8Array(count);
-    this.#asked = new Uint8Array(count);
     this.#merged = new Uint8Array(count);
     this.#level = new Uint16Array(count);
     this.#oldLevel = new Uint16Array(count);
@@ -87,7 +86,7 @@ export class TreeModel extends Tree {
   /** Shows the unchanged siblings that a place stands for. */
   openGap(place: number): void {
     let row = this.shown.rows[place];
-    for (let left = this.shown.gaps[place]; left > 0; left--, row = this.end[row]) this.#asked[row] = 1;
+    for (let left = this.shown.gaps[place]; left > 0; left--, row = this.end[row]) this.#asked.add(row);
     this.#update();
   }
 
@@ -101,7 +100,7 @@ export class TreeModel extends Tree {
   setOnlyChanges(on: boolean): void {
     if (on === this.onlyChanges) return;
     this.onlyChanges = on;
-    this.#asked.fill(0);
+    this.#asked.clear();
     this.#update();
   }
 
@@ -122,7 +121,7 @@ export class TreeModel extends Tree {
     let place = this.placeOf(row);
     if (place >= 0) return place;
     for (let at = this.parent[row]; at >= 0; at = this.parent[at]) this.#open[at] = 1;
-    if (this.onlyChanges) for (let at = row; at > 0 && this.table.columns.status[at] === SAME; at = this.parent[at]) this.#asked[at] = 1;
+    if (this.onlyChanges) for (let at = row; at > 0 && this.table.columns.status[at] === SAME; at = this.parent[at]) this.#asked.add(at);
     this.#update();
     place = this.placeOf(row);
     if (place < 0 && this.fold) {
@@ -194,18 +193,15 @@ export class TreeModel extends Tree {
   #leaveOut(keep: Uint8Array | null): void {
     const { parent, follower, folding, rows: total } = this;
     const hidden = this.#hidden.fill(0);
-    if (keep) {
-      const free = new Uint8Array(total); // below what is shown without having changed, all is
-      for (let row = 1; row < total; row++) {
-        free[row] = free[parent[row]] || keep[row] > PASSES ? 1 : 0;
-        hidden[row] = keep[row] || free[row] ? 0 : 1;
-      }
-      hidden[0] = keep[0] ? 0 : 1;
-    }
     const only = this.#only.fill(-1);
+    if (keep && total) hidden[0] = keep[0] ? 0 : 1;
     for (let row = 1; row < total; row++) {
-      if (hidden[row] || (folding && follower[row])) continue;
       const above = parent[row];
+      if (keep && !keep[row]) {
+        if (keep[above] > PASSES) keep[row] = ASKED; // below what is shown without having changed, all is
+        else hidden[row] = 1;
+      }
+      if (hidden[row] || (folding && follower[row])) continue;
       only[above] = only[above] === -1 ? row : -2;
     }
   }
@@ -221,29 +217,24 @@ export class TreeModel extends Tree {
       if (keep[row] && row > 0) keep[this.parent[row]] = PASSES;
     }
     if (matches) return keep;
-    this.#keepBeside(keep, 1);
-    this.#keepBeside(keep, -1);
-    for (let row = 0; row < this.rows; row++) if (!keep[row] && this.#asked[row]) keep[row] = ASKED;
+    this.#keepBeside(keep);
+    for (const row of this.#asked) if (!keep[row]) keep[row] = ASKED;
     return keep;
   }
 
-  /** Keeps the siblings that come next, in a direction, to a row that changed itself. */
-  #keepBeside(keep: Uint8Array, step: 1 | -1): void {
-    if (!this.context) return;
-    const { status, depth } = this.table.columns;
-    const { parent, context } = this;
-    const left: number[] = []; // by depth: how many more siblings to keep
-    const under: number[] = []; // by depth: the parent that this is about
-    for (let row = step > 0 ? 1 : this.rows - 1; row > 0 && row < this.rows; row += step) {
-      const level = depth[row];
-      if (under[level] !== parent[row]) {
-        under[level] = parent[row];
-        left[level] = 0;
-      }
-      if (status[row] !== SAME && status[row] !== INSIDE) left[level] = context;
-      else if (left[level] > 0) {
-        left[level]--;
-        if (!keep[row]) keep[row] = BESIDE;
+  /** Keeps the siblings right before and right after each row that changed itself. */
+  #keepBeside(keep: Uint8Array): void {
+    const { status } = this.table.columns;
+    const { parent, end, context, rows: total } = this;
+    const beside = (row: number): void => void (keep[row] ||= BESIDE);
+    for (let row = 1; row < total; row++) {
+      if (status[row] === SAME || status[row] === INSIDE) continue;
+      const above = parent[row];
+      for (let left = context, next = end[row]; left > 0 && next < end[above]; left--, next = end[next]) beside(next);
+      for (let left = context, at = row; left > 0 && at > above + 1; left--) {
+        at--; // the last row within the sibling before: from there it is above
+        while (parent[at] !== above) at = parent[at];
+        beside(at);
       }
     }
   }
@@ -313,7 +304,8 @@ export class TreeModel extends Tree {
     }
     this.#open[0] = 1;
     if (this.hasChanges) {
-      for (let row = 1; row < total; row++) if (status[row] >= LEFTOVER || this.#concerned[row]) this.#openAbove(row);
+      if (this.table.patterns.status.some((value) => value >= LEFTOVER)) for (let row = 1; row < total; row++) if (status[row] >= LEFTOVER) this.#openAbove(row);
+      for (const { rows } of this.table.findings) for (const row of rows) this.#openAbove(row);
       if (!this.table.summary.single) return;
     }
     const follows = new Uint8Array(total);
