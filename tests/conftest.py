@@ -79,8 +79,9 @@ def lora() -> Callable[..., Any]:
 
 @pytest.fixture
 def sentences(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Each sentence that a rule says in the test is one that the message files have in every language."""
+    """Each sentence that a rule says in the test, and each key of its evidence, is in the message files."""
     from peftviz.core.rules.rule import Rule
+    from peftviz.views.inspector.language import english
     from peftviz.views.inspector.wording import said
 
     unknown = []
@@ -90,6 +91,7 @@ def sentences(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         made = make(rule, *arguments, **options)
         told = {f"finding.{rule.code}.": made.message, f"remedy.{rule.code}.": made.remedy}
         unknown.extend(text for family, text in told.items() if said(text, family) is None)
+        unknown.extend(f"evidence.{key}" for key in made.evidence if f"evidence.{key}" not in english())
         return made
 
     monkeypatch.setattr(Rule, "finding", finding)

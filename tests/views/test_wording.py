@@ -87,6 +87,8 @@ def test_findings_travel_with_their_sentences() -> None:
         sent = translated(finding)
         assert english_of(sent["message_said"]) == finding["message"]
         assert english_of(sent["remedy_said"]) == finding["remedy"]
+        for key in finding["evidence"]:
+            assert english()[f"evidence.{key}"] == key.replace("_", " ")
     assert encode(table) == encode(table)
 
 

@@ -5,7 +5,7 @@ import { badge, kindOf, sides } from "./columns.ts";
 import { button, element } from "./dom.ts";
 import { visible } from "./format.ts";
 import type { StepEntry } from "./kernel.ts";
-import { ROLES, inWords, ruleTitle, say, severity } from "./messages.ts";
+import { ROLES, inWords, known, say, severity } from "./messages.ts";
 import type { TreeModel } from "./model.ts";
 import { LEFTOVER } from "./tree.ts";
 import { remark } from "./notes.ts";
@@ -60,7 +60,7 @@ export async function copy(text: string, from: HTMLElement): Promise<void> {
 function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
   const [symbol, word] = severity(finding.severity);
   const nodes: Node[] = [
-    element("h2", {}, [say("finding", { rule: finding.rule }), ruleTitle(finding.rule)].filter(Boolean).join(" · ")),
+    element("h2", {}, [say("finding", { rule: finding.rule }), known(`rule.${finding.rule}`)].filter(Boolean).join(" · ")),
     element(
       "div", { class: `callout ${finding.severity}` },
       element("strong", {}, `${symbol} ${word}`), element("p", {}, visible(inWords(finding.message, finding.message_said), 1000)),
@@ -77,8 +77,8 @@ function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
 
 function evidenceOf(finding: Finding, steps: readonly StepEntry[], deeds: Deeds): Node[] {
   const entries = Object.entries(finding.evidence).map(([key, value]): Entry => {
-    const known = key === "steps" && Array.isArray(value) ? value.map((item) => stepLink(item, steps, deeds)) : key === "since" || key === "came_with" ? [stepLink(value, steps, deeds)] : null;
-    return [key.replaceAll("_", " "), known ? element("span", {}, ...known) : named(key, value)];
+    const links = key === "steps" && Array.isArray(value) ? value.map((item) => stepLink(item, steps, deeds)) : key === "since" || key === "came_with" ? [stepLink(value, steps, deeds)] : null;
+    return [known(`evidence.${key}`) || key.replaceAll("_", " "), links ? element("span", {}, ...links) : named(key, value)];
   });
   if (finding.upstream?.length) entries.push([say("upstream"), element("span", {}, ...finding.upstream.map(upstreamLink))]);
   return entries.length ? [fold(`${say("evidence")} · ${finding.rule}`, list(entries), true)] : [];

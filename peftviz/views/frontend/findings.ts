@@ -3,7 +3,7 @@
 import type { Desk, Tab } from "./desk.ts";
 import { element } from "./dom.ts";
 import { visible } from "./format.ts";
-import { inWords, ruleTitle, say, severity } from "./messages.ts";
+import { inWords, known, say, severity } from "./messages.ts";
 import { redRow } from "./tree.ts";
 import type { Finding } from "./wire.ts";
 
@@ -48,7 +48,7 @@ function findingsList(findings: readonly Finding[], select: (finding: Finding) =
     const more = finding.rows_total > 1 ? say("rowsConcerned", { count: finding.rows_total }) : "";
     const item = element(
       "button", { type: "button", class: `finding ${finding.severity}` },
-      element("span", { class: "rule" }, [`${symbol} ${finding.rule}`, ruleTitle(finding.rule), word].filter(Boolean).join(" · ")),
+      element("span", { class: "rule" }, [`${symbol} ${finding.rule}`, known(`rule.${finding.rule}`), word].filter(Boolean).join(" · ")),
       element("span", { class: "message" }, visible(inWords(finding.message, finding.message_said), 600)),
       element("span", { class: "place" }, element("code", {}, visible(finding.path) || say("model")), more && ` · ${more}`),
     );

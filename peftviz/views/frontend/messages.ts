@@ -47,10 +47,9 @@ export function inWords(text: string, said?: Said): string {
   return say(said.name as Key, Object.fromEntries(values));
 }
 
-/** The title of an audit rule; empty for one that the message files do not know. */
-export function ruleTitle(code: string): string {
-  const key = `rule.${code}`;
-  return key in catalog ? say(key as Key) : "";
+/** A text of a name that comes with the data; empty for one that the message files do not know. */
+export function known(name: string): string {
+  return name in catalog ? say(name as Key) : "";
 }
 
 /** Symbol and name of each status, by its code; the word is the text `status.NAME`. */
