@@ -263,6 +263,27 @@ def test_capture_shows_what_was_done_by_hand_so_far() -> None:
         assert operations(session) == [OUTSIDE]
 
 
+def test_a_change_that_no_diff_shows_is_named() -> None:
+    base = llama()
+    with watch(base) as session:
+        base.config.use_cache = not base.config.use_cache
+        session.capture()
+        base.config.update({"aa": 1, "ab": 2, "ac": 3, "ad": "<b>"})
+        session.capture()
+        base.note = "<b>"
+        session.capture()
+        base.model.layers[0].mlp.train()
+        base.config.use_cache = not base.config.use_cache
+    outside = "changes outside a recorded operation"
+    assert [step.label for step in session.timeline] == [
+        f"{outside}: config.use_cache",
+        f"{outside}: config.aa, config.ab, config.ac and 1 more",
+        f"{outside}: note",
+        outside,
+    ]
+    assert [bool(step.diff) for step in session.timeline] == [False, False, False, True]
+
+
 def test_what_was_done_last_is_in_the_timeline_after_closing() -> None:
     model = llama()
     session = watch(model)

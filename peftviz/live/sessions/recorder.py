@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from peftviz.core.rows import BaseModel
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.timeline import BY_HAND, OUTSIDE, OUTSIDE_LABEL, Step, Timeline
 from peftviz.live.peft_facts import MERGING_OPERATIONS
+from peftviz.live.sessions.arguments import message_text
 from peftviz.live.sessions.drift import MergeGauge
 from peftviz.live.sessions.operation import Operation
 from peftviz.live.snapshots.base_model import base_of
@@ -129,7 +131,7 @@ class Recorder:
             opened.duration, operation.duration = operation.duration, 0.0
             opened.warnings, operation.warnings = operation.warnings, []
         else:
-            opened = Operation(OUTSIDE, OUTSIDE_LABEL)
+            opened = Operation(OUTSIDE, _outside_label(before, now))
         self._append(opened, now)
         return True
 
@@ -169,6 +171,27 @@ def _recording() -> Iterator[None]:
         yield
     except Exception as error:
         warnings.warn(f"peftviz could not record a step: {error!r}", RuntimeWarning, stacklevel=3)
+
+
+NAMED = 3
+"""How many entries of a base a label names."""
+
+
+def _outside_label(before: Snapshot, now: Snapshot) -> str:
+    """What to call changes that no recorded operation made; those that are in no diff are named."""
+    changed = _changed_entries(before.base, now.base) if before == now else []
+    if not changed:
+        return OUTSIDE_LABEL
+    more = f" and {len(changed) - NAMED:,} more" if len(changed) > NAMED else ""
+    return message_text(f"{OUTSIDE_LABEL}: {', '.join(changed[:NAMED])}{more}")
+
+
+def _changed_entries(then: BaseModel, now: BaseModel) -> list[str]:
+    """What a base says otherwise than before: entries of its config, and attributes that came or went."""
+    missing = object()
+    entries = then.config.keys() | now.config.keys()
+    other = {key for key in entries if then.config.get(key, missing) != now.config.get(key, missing)}
+    return sorted({f"config.{key}" for key in other} | (set(then.attributes) ^ set(now.attributes)))
 
 
 def same_state(a: Snapshot, b: Snapshot) -> bool:
