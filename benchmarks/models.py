@@ -54,9 +54,9 @@ def causal(layers: list[nn.Module], width: int) -> nn.Module:
     return CausalLM(model=decoder, lm_head=nn.Linear(width, 128256, bias=False))
 
 
-def llama(layers: int, width: int, inner: int) -> nn.Module:
+def llama(layers: int, width: int, inner: int, device: str = "meta") -> nn.Module:
     """A Llama with LoRA on all its linear layers and a copy of its head."""
-    with torch.device("meta"):
+    with torch.device(device):
         base = causal(
             [
                 DecoderLayer(

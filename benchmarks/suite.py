@@ -34,6 +34,7 @@ class Size:
         rounds: How often the quick things are timed.
         deletions: How often a deletion is timed.
         layer_by_layer: Whether a second adapter has to be added and removed layer by layer.
+        small: Makes the same tree with small weights that exist.
     """
 
     name: str
@@ -41,10 +42,17 @@ class Size:
     rounds: int
     deletions: int
     layer_by_layer: bool = False
+    small: Callable[[], nn.Module] | None = None
 
 
 SIZES = {
-    "M": Size("M", lambda: models.llama(80, 8192, 28672), rounds=15, deletions=5),
+    "M": Size(
+        "M",
+        lambda: models.llama(80, 8192, 28672),
+        rounds=15,
+        deletions=5,
+        small=lambda: models.llama(80, 128, 256, device="cpu"),
+    ),
     "L": Size("L", lambda: models.llama(126, 16384, 53248), rounds=11, deletions=5),
     "XL": Size("XL", lambda: models.mixture(61, 256), rounds=5, deletions=1, layer_by_layer=True),
 }
@@ -79,6 +87,9 @@ class Suite:
         gc.freeze()  # the model outlives all that is timed: the collector need not look at it
         with self._stage("capture"):
             self._capture(model)
+        if self.size.small is not None:
+            with self._stage("values"):
+                self._values(self.size.small())
         with self._stage("diff"):
             self._diff_of_wrapping(model)
             self._diff_of_adding(model)
@@ -117,8 +128,9 @@ class Suite:
         bare = models.twin(model, plain=True)
         gc.collect()
         gc.freeze()
-        first = timed(lambda: peftviz.capture(bare))
-        found = interleaved({"walk": walk(bare), "capture": lambda: peftviz.capture(bare)}, self.rounds)
+        capture = peftviz.capture  # loads what it needs, which is no part of the first capture
+        first = timed(lambda: capture(bare))
+        found = interleaved({"walk": walk(bare), "capture": lambda: capture(bare)}, self.rounds)
         self._add("capture of tree, tensors, storage", found["capture"], budget=1.5, walk=found["walk"])
         self._add("the first such capture, which registers every object", first, walk=found["walk"])
         gc.unfreeze()
@@ -130,6 +142,19 @@ class Suite:
         note = f"B: {len(snapshot.modules):,} modules, {len(snapshot.tensors):,} tensors"
         self.figures.insert(0, Figure(self.size.name, "bare walk", 1.0, "B", None, self._walk, note))
         self._add("capture with adapter state and hooks", found["capture"], budget=2.2)
+
+    def _values(self, model: nn.Module) -> None:
+        gc.collect()
+        found = interleaved(
+            {
+                "walk": walk(model),
+                "off": lambda: peftviz.capture(model, values="off"),
+                "sample": lambda: peftviz.capture(model, values="sample"),
+            },
+            self.rounds,
+        )
+        self._add("the same with small weights on the CPU, without their values", found["off"], walk=found["walk"])
+        self._add("the same with a sample of the values", found["sample"], walk=found["walk"])
 
     def _diff_of_wrapping(self, model: nn.Module) -> None:
         for base in models.unwrapped(model):
