@@ -134,6 +134,7 @@ def test_numpy_alone_is_enough_to_read_a_snapshot(version: str, built: dict[str,
     run(fresh, "-m", "pip", "install", "--quiet", "--only-binary=:all:", "numpy>=1.26")
     run(fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", built["wheel"])
     assert "no torch" in run(fresh, "-W", "error", "-c", WITHOUT_TORCH, before, after, cwd=tmp_path)
+    assert "1 leftover" in run(fresh.with_name("peftviz"), "show", after, cwd=tmp_path)
 
 
 def test_the_wheel_works_beside_torch(fresh: Path, tmp_path: Path) -> None:
