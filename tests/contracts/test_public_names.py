@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,10 @@ def test_a_public_name_is_documented(name: str) -> None:
 
 def test_the_package_says_that_it_is_typed() -> None:
     assert (Path(peftviz.__file__).parent / "py.typed").exists()
+
+
+def test_the_reference_lists_the_errors_and_what_else_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.MULTILINE))
+    children = {error.__name__: error.__bases__[1].__name__ for error in peftviz.PeftvizError.__subclasses__()}
+    assert listed == children
