@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import peftviz
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.inspector.page import to_html
@@ -162,6 +163,32 @@ def test_each_name_in_labels_configs_warnings_and_errors(watched: Watched, tmp_p
         assert root.locator(ELEMENTS).count() == 0, what
         assert not set(HIDDEN) & set(root.evaluate(TEXTS)), what
         watched.check(path)
+
+
+def test_each_name_in_sentences_of_another_language(watched: Watched, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    told = 0
+    peftviz.set_language("zh")
+    try:
+        for what, name in NAMES.items():
+            first, _, third = hostile(name)
+            to_html(audit_snapshot(third, baseline=first), path)
+            page = watched.open(path)
+            root = page.locator(".peftviz")
+            root.get_by_role("tab").last.click()
+            findings = root.locator(".finding")
+            assert findings.count() > 0, what
+            told += "适配器" in findings.first.locator(".message").inner_text()
+            findings.first.click()
+            for _ in range(2):
+                assert root.evaluate(BROKEN) == [], what
+                assert root.locator(ELEMENTS).count() == 0, what
+                assert not set(HIDDEN) & set(root.evaluate(TEXTS)), what
+                root.get_by_role("tab").last.click()
+            watched.check(path)
+    finally:
+        peftviz.set_language(None)
+    assert told > len(NAMES) / 2, "but for names that are too long to be looked at"
 
 
 def test_the_static_piece_of_a_notebook(watched: Watched, tmp_path: Path) -> None:
