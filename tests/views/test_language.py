@@ -13,7 +13,7 @@ import pytest
 import peftviz
 from peftviz.core.rules import RULES
 from peftviz.errors import LookupFailure
-from peftviz.views.inspector.language import LANGUAGES, catalogs
+from peftviz.views.inspector.language import LANGUAGES, SENTENCES, catalogs
 from peftviz.views.inspector.page import to_html
 from peftviz.views.inspector.widget import Inspector
 from peftviz.views.renderers.static_html import static_html
@@ -63,7 +63,7 @@ def test_every_text_is_used() -> None:
         if f'"{name}"' not in sources
         and not any(name.startswith(family) for family in families if "." in family)
         # What core says is looked up by its English: tests/views/test_wording.py.
-        and not name.startswith(("finding.", "remedy.", "phrase.", "plan."))
+        and not name.startswith(SENTENCES)
     }
     assert unused == set()
 
@@ -83,6 +83,13 @@ def test_the_browser_chooses_until_a_language_is_set() -> None:
     assert list(widget._texts) == list(LANGUAGES)
 
 
+def test_sentences_travel_where_they_are_not_those_of_core() -> None:
+    sent = catalogs()
+    assert not [name for name in sent["en"] if name.startswith(SENTENCES)]
+    assert {name for name in sent["zh"] if not name.startswith(SENTENCES)} == set(sent["en"])
+    assert set(sent["zh"]) == set(ENGLISH)
+
+
 def test_a_page_carries_the_texts() -> None:
     snapshot = plain().snapshot()
     both = to_html(snapshot)
@@ -90,6 +97,8 @@ def test_a_page_carries_the_texts() -> None:
     assert "\\u6a21\\u5757" in both
     assert '"Only changes"' in both
     chinese = to_html(snapshot)
+    assert '"finding.PV101.one"' in chinese
+    assert '"plan.removes"' not in chinese, "a page makes no plans"
     assert "\\u6a21\\u5757" in chinese
     assert '"Only changes"' not in chinese
 

@@ -17,6 +17,9 @@ _MESSAGES = Path(__file__).parents[1] / "messages"
 LANGUAGES = ("en", "zh")
 """Languages that have a message file; the first is for readers whose browser asks for none of them."""
 
+SENTENCES = ("evidence.", "finding.", "phrase.", "plan.", "remedy.")
+"""How the names of texts begin that say what core says: see `wording.py`."""
+
 Catalog = dict[str, Any]
 
 _chosen: str | None = None
@@ -45,8 +48,11 @@ def set_language(language: str | None) -> None:
 
 
 def catalogs() -> dict[str, Catalog]:
-    """The texts to send: those of the chosen language, or all of them for the browser to choose from."""
-    return {language: dict(_catalog(language)) for language in ((_chosen,) if _chosen else LANGUAGES)}
+    """The texts to send: those of the chosen language, or all of them for the browser to choose from.
+
+    English sentences stay here: they travel as core wrote them.
+    """
+    return {language: dict(_sent(language)) for language in ((_chosen,) if _chosen else LANGUAGES)}
 
 
 def english() -> Catalog:
@@ -63,3 +69,11 @@ def tell(listener: Any) -> None:
 def _catalog(language: str) -> Catalog:
     catalog: Catalog = json.loads((_MESSAGES / f"{language}.json").read_text(encoding="utf-8"))
     return catalog
+
+
+@cache
+def _sent(language: str) -> Catalog:
+    catalog = _catalog(language)
+    if language != LANGUAGES[0]:
+        return catalog
+    return {name: text for name, text in catalog.items() if not name.startswith(SENTENCES)}

@@ -48,7 +48,7 @@ def to_html(obj: Any, path: str | Path | None = None) -> str:
         PeftvizError: The object is none that peftviz shows, or the file cannot be written.
     """
     title, steps, views, tables = _content(obj)
-    data = {"steps": steps, "views": views, "start": 0, "texts": catalogs(), "style": style_sheet()}
+    data = {"steps": steps, "views": views, "start": 0, "texts": _texts(), "style": style_sheet()}
     page = _page(title, data, tables, to_text(obj))
     if path is not None:
         try:
@@ -101,6 +101,14 @@ def _pairs(rows: Sequence[int]) -> list[tuple[int, int]]:
 
 def _view(index: int, base: int, title: str, lines: tuple[str, ...]) -> dict[str, Any]:
     return {"index": index, "base": base, "title": title, "lines": list(lines)}
+
+
+def _texts() -> dict[str, Any]:
+    """The texts but for those of plans: a page makes none."""
+    return {
+        language: {name: text for name, text in catalog.items() if not name.startswith("plan.")}
+        for language, catalog in catalogs().items()
+    }
 
 
 def _page(title: str, data: dict[str, Any], tables: list[ViewTable], text: str) -> str:
