@@ -291,6 +291,17 @@ def test_a_selected_row_is_in_view_again_after_other_tabs(open_page: Callable[..
         assert grid.locator(".scroller").evaluate("(scroller) => scroller.scrollTop") > 0
 
 
+def test_a_view_that_was_hidden_for_a_moment_is_where_it_was(open_page: Callable[..., Any]) -> None:
+    page = open_page(viewport={"width": 1500, "height": 560})
+    scroller = page.locator(".panel .scroller")
+    assert scroller.evaluate("(scroller) => scroller.scrollTop") > 0, "the leftover is far below"
+    for display in ("none", "block"):  # as JupyterLab does when its theme changes
+        page.locator(".peftviz-host").evaluate("(host, display) => { host.style.display = display; }", display)
+        page.wait_for_timeout(200)
+    assert page.get_by_role("row", name=re.compile("LEFTOVER")).is_visible()
+    assert scroller.evaluate("(scroller) => scroller.scrollTop") > 0
+
+
 def test_the_help_tells_the_keys_of_each_part(open_page: Callable[..., Any]) -> None:
     page = open_page()
     page.get_by_role("tab", name="Memory map").click()

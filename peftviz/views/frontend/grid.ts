@@ -193,6 +193,7 @@ export class Grid {
   }
 
   #scrolled(): void {
+    if (!this.#scroller.clientHeight) return; // hidden for a moment, as in a switch of the theme: 0 is no position
     const now = this.#scroller.scrollTop;
     if (Math.abs(now - this.#expected) > 0.5) this.#top = now * this.#scale; // moved by the reader, not by us
     this.#expected = now;
