@@ -21,7 +21,7 @@ class ModuleChanges:
     Attributes:
         wrapped, unwrapped, moved, retied: As in `Kind`.
         carried: Whether the row, or a row above it, was wrapped or unwrapped.
-        fields: By field of `MODULE_FIELDS`, whether it changed.
+        fields: By field of `Columns.modules`, whether it changed.
     """
 
     wrapped: BoolArray

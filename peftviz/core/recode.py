@@ -10,25 +10,6 @@ import numpy as np
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, ModuleFlag, TensorFlag, first_occurrence
 
-MODULE_FIELDS = ("type", "training", "role", "adapter", "state", "hooks")
-"""Fields of a module that a diff compares, besides its place in the tree."""
-
-TENSOR_FIELDS = (
-    "shape",
-    "dtype",
-    "device",
-    "class",
-    "kind",
-    "requires_grad",
-    "persistent",
-    "role",
-    "adapter",
-    "version",
-    "values",
-    "storage_nbytes",
-)
-"""Fields of a tensor that a diff compares, besides its place and what it shares storage with."""
-
 
 @dataclass(frozen=True, eq=False)
 class Columns:
@@ -36,9 +17,9 @@ class Columns:
 
     Attributes:
         names: Name of each module row.
-        modules: By field of `MODULE_FIELDS`, one value a module row.
+        modules: By field that a diff compares, besides the place in the tree, one value a module row.
         tensor_names: Name of each tensor row.
-        tensors: By field of `TENSOR_FIELDS`, one value a tensor row.
+        tensors: By field that a diff compares, besides the place and the sharing of storage, one value a tensor row.
     """
 
     names: IntArray

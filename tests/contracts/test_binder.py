@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -10,12 +9,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.contracts.environments import ROOT, environment_of, interpreter, run
+from tools import binder_links
 
 BINDER = ROOT / "binder"
 STEP = re.compile(r"^RUN (.*(?:binder/|apt-get install).*(?:\\\n.*)*)$", re.MULTILINE)
@@ -104,30 +103,20 @@ def proof(notebook: Path) -> list[str]:
     return "".join("".join(output["text"]) for output in cells["proof"]["outputs"]).splitlines()
 
 
-@pytest.fixture(scope="module")
-def tool() -> Any:
-    spec = importlib.util.spec_from_file_location("binder_links", ROOT / "tools" / "binder_links.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_pages_hold_what_the_tool_writes(tool: Any, tmp_path: Path) -> None:
-    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in [page.name for page in tool.PAGES]}
+def test_the_pages_hold_what_the_tool_writes(tmp_path: Path) -> None:
+    pages = {page: (ROOT / page).read_text(encoding="utf-8") for page in [page.name for page in binder_links.PAGES]}
     for page, text in pages.items():
         (tmp_path / page).write_text(text, encoding="utf-8")
     known = re.search(r"mybinder\.org/v2/gh/([^/]+/[^/]+)/HEAD", pages["README.md"])
-    tool.write(tmp_path, known[1] if known else None)
+    binder_links.write(tmp_path, known[1] if known else None)
     assert {page: (tmp_path / page).read_text(encoding="utf-8") for page in pages} == pages
 
 
-def test_each_tutorial_gets_a_link_that_opens_it(tool: Any, tmp_path: Path) -> None:
-    for page in (page.name for page in tool.PAGES):
+def test_each_tutorial_gets_a_link_that_opens_it(tmp_path: Path) -> None:
+    for page in (page.name for page in binder_links.PAGES):
         (tmp_path / page).write_text((ROOT / page).read_text(encoding="utf-8"), encoding="utf-8")
-    tool.write(tmp_path, "someone/peftviz")
-    for page in (page.name for page in tool.PAGES):
+    binder_links.write(tmp_path, "someone/peftviz")
+    for page in (page.name for page in binder_links.PAGES):
         text = (tmp_path / page).read_text(encoding="utf-8")
         badge, *links = re.findall(r"\]\((https://mybinder\.org/[^)]+)\)", text)
         opened = [parse_qs(urlsplit(link).query)["labpath"][0] for link in links]
@@ -135,7 +124,7 @@ def test_each_tutorial_gets_a_link_that_opens_it(tool: Any, tmp_path: Path) -> N
         assert {urlsplit(link).path for link in [badge, *links]} == {"/v2/gh/someone/peftviz/HEAD"}
         assert "01_leftover_modules_to_save" in badge
         assert "[![Binder](docs/images/binder.svg)]" in text
-    tool.write(tmp_path, None)
+    binder_links.write(tmp_path, None)
     assert "mybinder.org/v2" not in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
+
+from tools import run_tutorial
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,19 +24,9 @@ FETCHES = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def tutorials() -> Any:
-    spec = importlib.util.spec_from_file_location("run_tutorial", ROOT / "tools" / "run_tutorial.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_report_of_the_first_tutorial_is_self_contained(tutorials: Any, tmp_path: Path) -> None:
+def test_the_report_of_the_first_tutorial_is_self_contained(tmp_path: Path) -> None:
     notebook = nbformat.read(ROOT / "notebooks" / "01_leftover_modules_to_save.ipynb", as_version=4)
-    page = tutorials.write_report(notebook, tmp_path / "report.html").read_text(encoding="utf-8")
+    page = run_tutorial.write_report(notebook, tmp_path / "report.html").read_text(encoding="utf-8")
     assert "LEFTOVER" in page
     assert "Exercises" in page
     assert FETCHES.findall(page) == []

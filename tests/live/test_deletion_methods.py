@@ -26,6 +26,7 @@ from tests.live.zoo import (
     has_way,
     one_adapter,
     output,
+    tensors_of,
     two_adapters,
 )
 from tests.oracle import compare, describe, differences
@@ -51,14 +52,6 @@ def test_every_registered_method_has_a_recipe(method: str) -> None:
 def test_the_registry_is_not_empty_and_no_method_is_lost_on_the_way() -> None:
     assert len(REGISTERED) >= 20
     assert {name.rpartition("-")[0] for name in {**METHODS, **LONE}} == set(REGISTERED)
-
-
-def tensors_of(model: torch.nn.Module, name: str) -> list[weakref.ref[torch.Tensor]]:
-    """Tensors that an adapter has for itself: VeRA and its kin give one projection to all."""
-    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
-    own = {id(tensor): tensor for path, tensor in named if name in path.split(".")}
-    others = {id(tensor) for path, tensor in named if name not in path.split(".")}
-    return [weakref.ref(tensor) for key, tensor in own.items() if key not in others]
 
 
 @pytest.mark.parametrize(("name", "way"), MATRIX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from peftviz.live.removal.deletion import delete_adapter
 from peftviz.live.snapshots.capture import capture
-from tests.live.zoo import CASES, WAYS, Handle, has_way, one_adapter, output, two_adapters
+from tests.live.zoo import CASES, WAYS, Handle, has_way, one_adapter, output, tensors_of, two_adapters
 from tests.oracle import compare, describe, differences
 
 if TYPE_CHECKING:
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
 MATRIX = [(case, way) for case in CASES for way in WAYS if has_way(case, way)]
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def tensors_of(model: torch.nn.Module, name: str) -> list[weakref.ref[torch.Tensor]]:
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return [weakref.ref(tensor) for path, tensor in named if name in path.split(".")]
 
 
 @pytest.mark.parametrize(("case", "way"), MATRIX)

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
 from peftviz.views.escaping import visible
-from peftviz.views.renderers.markdown import MAX_CHARACTERS, code, prose, to_markdown
+from peftviz.views.renderers.markdown import MAX_CHARACTERS, _fenced, code, prose, to_markdown
 from tests.core import strategies
 from tests.core.stand_in import Model
 from tests.views.hostile import HIDDEN, NAMES, everything, hostile, plan, timeline
@@ -108,6 +108,13 @@ def test_every_name_of_the_corpus_at_once() -> None:
     text = diff(*everything()).to_markdown()
     assert len(text) <= MAX_CHARACTERS
     assert [token.type for token in parsed(text) if token.type == "fence"] == ["fence"]
+
+
+@given(st.lists(st.sampled_from(["```", "````", "~~~", "  ```text", "# heading", "@someone", ""]), max_size=6))
+def test_no_line_ends_the_block_that_it_stands_in(lines: list[str]) -> None:
+    (fence,) = parsed("\n".join(_fenced("text", lines, 9)))
+    assert (fence.type, fence.info) == ("fence", "text")
+    assert fence.content.splitlines() == lines
 
 
 def test_the_check_for_code_can_fail() -> None:

@@ -48,7 +48,12 @@ class PreparedOperation:
 def prepare_operation(
     model: torch.nn.Module, operation: str, adapters: str | Sequence[str] | None
 ) -> PreparedOperation:
-    """Looks at the model and works out the plan; see `peftviz.live.activation.switching.plan_operation`."""
+    """Looks at the model and works out the plan; see `peftviz.live.activation.switching.plan_operation`.
+
+    Raises:
+        ModelError: It is no model.
+        AdapterError: There is no such operation, no adapter at all, or not the one named.
+    """
     check_model(model)
     prepare = _PREPARE.get(operation)
     if prepare is None:

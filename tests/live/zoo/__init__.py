@@ -7,7 +7,7 @@ Both hold `Case`s: a base model and the configs of two adapters, `a` and `b`.
 from __future__ import annotations
 
 from tests.live.zoo.cases import WAYS, Case
-from tests.live.zoo.handles import Handle, adapter_alone, answer, both_adapters, has_mixin
+from tests.live.zoo.handles import Handle, adapter_alone, answer, both_adapters, has_mixin, tensors_of
 from tests.live.zoo.lora import ATTENTION, CASES, CHANGING, HAS_TOKENS, lora
 from tests.live.zoo.models import llama, net, output, tied_llama
 from tests.live.zoo.prompts import PROMPTS
@@ -52,6 +52,7 @@ __all__ = [
     "net",
     "one_adapter",
     "output",
+    "tensors_of",
     "tied_llama",
     "two_adapters",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 
 import torch
@@ -99,3 +100,11 @@ def both_adapters(case: Case, way: str) -> Handle:
 def answer(handle: Handle, case: Case) -> torch.Tensor:
     """What the model of a case answers."""
     return output(handle.model, **(case.inputs if handle.way == "peft" else {}))
+
+
+def tensors_of(model: torch.nn.Module, name: str) -> list[weakref.ref[torch.Tensor]]:
+    """Tensors that an adapter has for itself: VeRA and its kin give one projection to all."""
+    named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    own = {id(tensor): tensor for path, tensor in named if name in path.split(".")}
+    others = {id(tensor) for path, tensor in named if name not in path.split(".")}
+    return [weakref.ref(tensor) for key, tensor in own.items() if key not in others]
