@@ -30,10 +30,11 @@ CHUNK = 512
 
 _EMPTY_SLOTS = {**vars(torch.nn.Module()), "training": False}
 
-# A flag stands for the backward hooks: to look into each hook dictionary costs as much as the walk itself.
+# A flag stands for the backward hooks: to look into each hook dictionary costs as much as the walk itself. The order is
+# that in which a module makes them, so that they are read in the order in which they lie in memory.
 _fields = itemgetter(
-    *("training", "_modules", "_parameters", "_buffers"),
-    *("_forward_hooks", "_forward_pre_hooks", "_backward_pre_hooks", "_is_full_backward_hook"),
+    *("training", "_parameters", "_buffers", "_backward_pre_hooks", "_is_full_backward_hook"),
+    *("_forward_hooks", "_forward_pre_hooks", "_modules"),
 )
 
 
@@ -159,7 +160,7 @@ class _Walker:
         except KeyError:  # a module that keeps its slots elsewhere, such as a ScriptModule
             dicts = list(map(_slots_of, chunk))
             fields = list(map(_fields, dicts))
-        training, children, parameters, buffers, forward, forward_pre, backward_pre, full_backward = zip(
+        training, parameters, buffers, backward_pre, full_backward, forward, forward_pre, children = zip(
             *fields, strict=True
         )
         self._training += b"\1" * count if training.count(True) == count else bytes(map(bool, training))
