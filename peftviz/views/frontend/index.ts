@@ -108,20 +108,11 @@ function render({ model, el }: { model: WidgetModel; el: HTMLElement }): () => v
       void current();
     });
   };
-  model.on("change:_table", changed as never);
-  model.on("change:_steps", changed as never);
-  model.on("change:_shown", changed as never);
-  model.on("change:_texts", startAgain as never);
-  model.on("change:_wanted", wanted as never);
-  model.on("change:_baseline", baseline as never);
+  const heard = Object.entries({ table: changed, steps: changed, shown: changed, texts: startAgain, wanted, baseline });
+  for (const [name, call] of heard) model.on(`change:_${name}`, call);
   void current();
   return () => {
-    model.off("change:_table", changed as never);
-    model.off("change:_steps", changed as never);
-    model.off("change:_shown", changed as never);
-    model.off("change:_texts", startAgain as never);
-    model.off("change:_wanted", wanted as never);
-    model.off("change:_baseline", baseline as never);
+    for (const [name, call] of heard) model.off(`change:_${name}`, call);
     kernel.close();
     unmount();
   };
