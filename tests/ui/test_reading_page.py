@@ -295,9 +295,11 @@ def test_a_view_that_was_hidden_for_a_moment_is_where_it_was(open_page: Callable
     page = open_page(viewport={"width": 1500, "height": 560})
     scroller = page.locator(".panel .scroller")
     assert scroller.evaluate("(scroller) => scroller.scrollTop") > 0, "the leftover is far below"
-    for display in ("none", "block"):  # as JupyterLab does when its theme changes
-        page.locator(".peftviz-host").evaluate("(host, display) => { host.style.display = display; }", display)
-        page.wait_for_timeout(200)
+    # As JupyterLab does when its theme changes: the news of the last scrolling comes when there is no position left.
+    scroller.evaluate("(part) => { part.scrollTop -= 1; part.getRootNode().host.style.display = 'none'; }")
+    page.wait_for_timeout(200)
+    page.locator(".peftviz-host").evaluate("(host) => { host.style.display = 'block'; }")
+    page.wait_for_timeout(200)
     assert page.get_by_role("row", name=re.compile("LEFTOVER")).is_visible()
     assert scroller.evaluate("(scroller) => scroller.scrollTop") > 0
 
