@@ -20,9 +20,9 @@ class Action:
     """One change that a plan announces.
 
     Attributes:
-        kind: `"unmerge"`, `"remove"` (an entry of a container or dictionary), `"detach"` (a hook), `"activate"`,
-            `"deactivate"`, `"train"`, `"freeze"`, `"unwrap"`, `"forget"` (a config or a mention of the name),
-            `"restore"`, `"cast"` (to another dtype) or `"merge"`.
+        kind: `"unmerge"`, `"remove"` (an entry of a container or dictionary), `"detach"` or `"attach"` (a hook),
+            `"activate"`, `"deactivate"`, `"train"`, `"freeze"`, `"unwrap"`, `"forget"` (a config or a mention of the
+            name), `"restore"`, `"cast"` (to another dtype) or `"merge"`.
         path: Path of the module concerned; `""` is the model itself.
         detail: What exactly happens there.
     """

@@ -356,6 +356,11 @@ def changes_of_base(config: object) -> dict[str, str]:
     return found
 
 
+def trains_biases(config: object) -> bool:
+    """Whether an adapter trains biases of the base model in place."""
+    return (vars(config) if hasattr(config, "__dict__") else {}).get("bias") not in (None, False, "none")
+
+
 def saved_modules(config: object) -> frozenset[str]:
     """Names of the modules that an adapter trains and saves as a whole."""
     return frozenset((vars(config) if hasattr(config, "__dict__") else {}).get(MODULE_NAMES_OF_HANDLE) or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import peft
 import pytest
@@ -24,11 +24,13 @@ from tests.live.zoo import (
     answer,
     case_of,
     has_way,
+    llama,
     one_adapter,
     output,
     tensors_of,
     two_adapters,
 )
+from tests.live.zoo.handles import perturb
 from tests.oracle import compare, describe, differences
 
 if TYPE_CHECKING:
@@ -150,3 +152,30 @@ def test_a_method_of_one_adapter_leaves_the_base(name: str) -> None:
     assert torch.equal(output(handle.model), output(case.build()))
     handle.model.add_adapter("a", case.first())
     assert not torch.equal(output(handle.model), output(case.build()))
+
+
+@pytest.mark.skipif("SHADOW-plain" not in METHODS, reason="this PEFT has no Shadow")
+def test_what_shadow_carries_through_the_model_begins_where_its_layers_begin() -> None:
+    """Its tuner hooks the first and the last layer that any adapter has, and the one of them goes."""
+
+    def config(*layers: str) -> Any:
+        return peft.ShadowConfig(r=2, task_type="CAUSAL_LM", target_modules=list(layers))
+
+    def alone() -> Any:
+        return peft.get_peft_model(llama(), config("layers.1"), adapter_name="b").eval()
+
+    expected = alone()
+    perturb(expected, "b")
+    model = peft.get_peft_model(llama(), config("layers.0", "layers.1"), adapter_name="a")
+    model.add_adapter("b", config("layers.1"))
+    model.load_state_dict({key: value for key, value in expected.state_dict().items() if ".b." in key}, strict=False)
+    model.set_adapter("b")
+    delete_adapter(model.eval(), "a")
+    layer = model.base_model.model.model.layers[1]
+    assert torch.equal(output(model), output(expected))
+    assert not torch.equal(output(model), output(llama()))
+    tuner = model.base_model
+    assert tuner._boundary_layers == [layer, layer]
+    for handle in tuner._boundary_hook_handles:  # as the tuner does when it hooks anew
+        handle.remove()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

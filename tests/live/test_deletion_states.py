@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz.errors import AdapterError
@@ -186,3 +187,15 @@ def test_an_adapter_whose_loading_failed_half_way_goes(tmp_path) -> None:
     assert any("ghost" in path.split(".") for path, _ in handle.model.named_modules())
     delete_adapter(handle.model, "ghost")
     assert differences(handle.model, expected.model) == []
+
+
+def test_a_copy_that_another_adapter_adapts_because_of_its_name() -> None:
+    """PEFT finds the copy of an adapter that has the name of a target, and adapts it."""
+    base = llama()
+    model = get_peft_model(base, lora(("q_proj",), **HEAD), adapter_name="q_proj")
+    model.add_adapter("a", lora(("q_proj",)))
+    assert "lm_head.modules_to_save.q_proj" in model.base_model.targeted_module_names
+    model.set_adapter("a")
+    delete_adapter(model, "q_proj")
+    assert model.base_model.targeted_module_names == [f"model.layers.{row}.self_attn.q_proj" for row in range(2)]
+    assert type(base.lm_head) is torch.nn.Linear

@@ -115,6 +115,23 @@ def test_layers_that_run_another_adapter(way: str) -> None:
     assert torch.equal(output(mended(handle.model, "PV201")), expected)
 
 
+@pytest.mark.parametrize("way", ["peft", "inject"])
+def test_layers_that_hold_nothing_any_more_have_no_say(way: str) -> None:
+    """As many layers run nothing, for their adapter is gone, as run the one that is left."""
+    handle = Handle(way, llama())
+    handle.add("a", lora("q_proj"), seed=1)
+    handle.add("b", lora("v_proj"), seed=2)
+    handle.activate("b")
+    expected = output(handle.model)
+    handle.activate("a")
+    delete_per_layer(handle.model, "a")
+    for module in handle.model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module._active_adapter = ["b"] if "b" in module.lora_A else []
+    assert torch.equal(output(mended(handle.model, "PV102")), expected)
+    assert [adapter.name for adapter in capture(handle.model).adapters if adapter.active] == ["b"]
+
+
 def test_layers_some_of_which_are_disabled() -> None:
     handle = two_adapters("linear", "peft")
     next(module for module in handle.model.modules() if isinstance(module, BaseTunerLayer)).enable_adapters(False)

@@ -64,6 +64,7 @@ def read_activity(survey: Survey, names: Collection[str], *, majority: bool = Fa
             are to be brought in line.
     """
     registered = survey.living
+    living = set(registered)
     followers = survey.followers
     reported: list[list[str]] = []
     local: dict[str, None] = {}
@@ -76,14 +77,15 @@ def read_activity(survey: Survey, names: Collection[str], *, majority: bool = Fa
                 reported.insert(0, as_list(vars(module)[ACTIVE_OF_HANDLE]))
         elif is_tuner_layer(cls) and id(module) not in followers:
             local.update(dict.fromkeys(active_of(module)))
-            votes[tuple(active_of(module))] += 1
+            if majority and not living.isdisjoint(available_on(module)):  # one that holds nothing has no say
+                votes[tuple(active_of(module))] += 1
             disabled.append(bool(vars(module).get(DISABLED_OF_LAYER, False)))
     if not disabled:
         wrappers = [holder.module for holder in survey.holders if is_auxiliary_wrapper(type(holder.module))]
         disabled = [bool(vars(module).get(DISABLED_OF_LAYER, False)) for module in wrappers]
         for module in wrappers:
             local.update(dict.fromkeys(active_of(module)))
-    known = set(registered).union(names)
+    known = living.union(names)
     agreeing = [noted for noted in reported if set(noted) == set(local)]  # some tuners of older PEFT forget to note it
     stated = (agreeing or reported or [[]])[0]
     if majority and votes:  # as the audit judges it

@@ -31,13 +31,14 @@ from peftviz.live.removal.doomed import doomed_in_containers, doomed_outside, we
 from peftviz.live.removal.dtypes import mixed_dtypes
 from peftviz.live.removal.forgetting import empty_handles, forget_configs
 from peftviz.live.removal.handles import loses_all
-from peftviz.live.removal.hooks import sweep_input_gradients, sweep_left_by_forwards
+from peftviz.live.removal.hooks import move_hooks, sweep_input_gradients, sweep_left_by_forwards
 from peftviz.live.removal.keeping import replaced
 from peftviz.live.removal.limits import limits_of
 from peftviz.live.removal.odds import layers_at_odds
 from peftviz.live.removal.survey import Container, Holder, Survey
 from peftviz.live.removal.sweep import Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.removal.unwrap import (
+    adapted_copies,
     correct_declarations,
     correct_targets,
     empty_wrappers,
@@ -184,6 +185,8 @@ def prepare(
     handles = [holder.module for holder in survey.holders if handle_kind(holder.module) is not None]
     gone.update(id(handle) for handle in handles if unwrap and loses_all(handle, wanted))
     actions += [("detach", holder.row, "", f"hook {hook}") for holder, hook in sweep_hooks(survey, wanted, edits, gone)]
+    moved_hooks = move_hooks(survey, prepared.leaving.keys(), gone, edits)
+    actions += [("attach", holder.row, "", f"hook {hook}, from a layer that goes") for holder, hook in moved_hooks]
 
     if mend:
         left = sweep_left_by_forwards(survey, edits)
@@ -217,6 +220,7 @@ def prepare(
     if wanted or done:
         tree = survey.tree
         bare = {tree.paths[row] for row, _ in done if is_bare_afterwards(tree.modules[row], prepared.leaving.keys())}
+        bare |= adapted_copies(survey, wanted)
         correct_targets(survey, bare, edits)
     forget_configs(survey, edits, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
     if wanted or done:  # PEFT may have deleted the last one, and left its wrappers

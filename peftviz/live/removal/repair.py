@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from peftviz.core.arguments import check_baseline
 from peftviz.core.plan import Action, Freed
 from peftviz.core.rules.base_config import restorable
-from peftviz.live.peft_facts import MENTIONED_ADAPTERS, MERGED_OF_LAYER, handle_kind, is_buffer_dict, is_peft_class
+from peftviz.live.peft_facts import (
+    MENTIONED_ADAPTERS,
+    MERGED_OF_LAYER,
+    handle_kind,
+    is_buffer_dict,
+    is_peft_class,
+    trains_biases,
+)
 from peftviz.live.removal.activity import parameters_under
 from peftviz.live.removal.baseline import earlier_of
 from peftviz.live.removal.deletion import Report, carry_out
@@ -167,7 +174,7 @@ def lost_while_merged(survey: Survey) -> list[str]:
 
 def _explained(survey: Survey, flags: dict[int, bool], *, had_adapters: bool) -> dict[int, bool]:
     """Flags to restore while adapters live: PEFT freezes the base for them, and trains biases on request."""
-    if any(getattr(config, "bias", "none") not in (None, False, "none") for config in survey.configs.values()):
+    if any(map(trains_biases, survey.configs.values())):
         return {}
     adapters = {id(parameter) for container in survey.containers for parameter in container.module.parameters()}
     return {key: flag for key, flag in flags.items() if key not in adapters and (had_adapters or not flag)}

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from peftviz.live.peft_facts import DECLARED_FROZEN, DECLARED_LAYERS, TARGETED_ATTRIBUTES, WRAPPED_SLOTS
+from peftviz.live.peft_facts import (
+    DECLARED_FROZEN,
+    DECLARED_LAYERS,
+    TARGETED_ATTRIBUTES,
+    WRAPPED_SLOTS,
+    is_auxiliary_wrapper,
+)
 from peftviz.live.removal.activity import available_on
 from peftviz.live.removal.keeping import take_over
 from peftviz.live.removal.survey import Survey, is_dict_like, is_wrapper, keys_of, wrapped_module
@@ -100,6 +106,21 @@ def is_bare_afterwards(wrapper: torch.nn.Module, leaving: Collection[int]) -> bo
     while inner is not None and id(inner) in leaving:
         inner = wrapped_module(inner)
     return inner is None or not is_wrapper(type(inner))
+
+
+def adapted_copies(survey: Survey, names: Collection[str]) -> set[str]:
+    """Paths of wrappers in copies of the names: PEFT adapts a copy whose adapter has the name of a target."""
+    copies = [
+        f"{container.path}.{name}"
+        for container in survey.containers
+        if is_auxiliary_wrapper(type(container.owner.module))
+        for name in container.keys
+        if name in names
+    ]
+    if not copies:
+        return set()
+    paths = [survey.tree.paths[place.row] for place in survey.places]
+    return {path for path in paths if any(f"{path}.".startswith(f"{copy}.") for copy in copies)}
 
 
 def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) -> None:
