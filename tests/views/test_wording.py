@@ -93,7 +93,20 @@ def test_findings_travel_with_their_sentences() -> None:
 
 
 def test_the_lines_of_plans_and_reports_are_known() -> None:
-    kinds = ("unmerge", "remove", "detach", "activate", "deactivate", "train", "freeze", "unwrap", "forget", "restore")
+    kinds = (
+        "unmerge",
+        "remove",
+        "detach",
+        "activate",
+        "deactivate",
+        "train",
+        "freeze",
+        "unwrap",
+        "forget",
+        "restore",
+        "attach",
+        "cast",
+    )
     details = ("config of 'b'", "entry 'b'", "Linear comes off", "mentioned in r, scaling", "3 parameters of 'a'")
     actions = [Action(kind, "a.b" * (len(detail) % 2), detail) for kind in kinds for detail in details]
     plan = DeletionPlan(
