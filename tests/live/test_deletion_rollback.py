@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from peftviz.live.removal.journal import Journal
 from peftviz.live.removal.repair import repair
 from peftviz.live.removal.unload import unload
 from tests.live.faults import MANY, Faulty, assert_every_fault_is_undone
-from tests.live.zoo import HAS_TOKENS, LONE, METHODS, Handle, llama, lora, two_adapters
+from tests.live.zoo import CASES, HAS_TOKENS, LONE, METHODS, Handle, llama, lora, two_adapters
 from tests.oracle import photograph
 
 if TYPE_CHECKING:
@@ -76,6 +77,26 @@ def test_a_fault_at_every_mutation_changes_nothing(name: str, monkeypatch: pytes
     model, names, options = scenario(name)
     assert_every_fault_is_undone(model, lambda: delete_adapter(model, names[0], **options), monkeypatch)
     assert name_is_gone(model, names[0])
+
+
+MERGED = [
+    name
+    for name in ("IA3-plain", "LOHA-plain", "OFT-plain", "VERA-plain", "MISS-plain", "LN_TUNING-plain", "dora")
+    if HAS_TOKENS and (name in METHODS or name in CASES)
+]
+"""One of each build that merges: factors, products, rotations, a shared store, blocks, modules that swap places."""
+
+
+@pytest.mark.parametrize("name", MERGED)
+def test_a_fault_while_a_merged_adapter_is_taken_out_changes_nothing(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third mutation: what these add to the scenarios above is how PEFT's layers unmerge."""
+    model = two_adapters(name, "peft").model
+    model.merge_adapter(["b"])
+    operation = functools.partial(delete_adapter, model, "b", merged="unmerge")
+    assert_every_fault_is_undone(model, operation, monkeypatch, every=3)
+    assert name_is_gone(model, "b")
 
 
 OPERATIONS = {
