@@ -25,6 +25,10 @@ _TEMPLATE = """
 {{ super() }}
 <style>
 @media (prefers-color-scheme: dark) { :root { color-scheme: dark } {% include 'lab/static/theme-dark.css' %} }
+.jp-RenderedHTMLCommon details > .highlight, .jp-RenderedHTMLCommon details > pre {
+  background: var(--jp-cell-editor-background); margin: 0.5em 0 1em; overflow-x: auto; padding: 0.5em 1em;
+}
+.jp-RenderedHTMLCommon details > .highlight pre, .jp-RenderedHTMLCommon details > pre code { background: none; }
 </style>
 {%- endblock -%}
 """
