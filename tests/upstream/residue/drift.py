@@ -65,9 +65,14 @@ def hooks_pile_up() -> Shown:
     model = base()
     model.gradient_checkpointing_enable()
     before = peftviz.capture(model)
+    hooks = model.get_input_embeddings()._forward_hooks
+    at_first = len(hooks)
     for _ in range(4):
         model = peft.get_peft_model(model, lora()).unload()
-    return Shown(len(model.get_input_embeddings()._forward_hooks) > 2, codes(model, before))
+    behaves = len(hooks) > max(2, at_first)
+    found = codes(model, before)
+    peftviz.repair(model, baseline=before)
+    return Shown(behaves, found, len(hooks) == at_first and clean(model, before))
 
 
 @kind("Deletion makes a frozen fallback trainable", "peft#3717")
