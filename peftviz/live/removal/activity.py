@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from peftviz.live.peft_facts import (
@@ -70,20 +71,26 @@ def read_activity(survey: Survey, names: Collection[str], *, majority: bool = Fa
     local: dict[str, None] = {}
     votes: Counter[tuple[str, ...]] = Counter()
     disabled: list[bool] = []
-    for holder in survey.holders:
-        module, cls = holder.module, type(holder.module)
-        if handle_kind(module) is not None:
-            if ACTIVE_OF_HANDLE in vars(module):
-                reported.insert(0, as_list(vars(module)[ACTIVE_OF_HANDLE]))
-        elif is_tuner_layer(cls) and id(module) not in followers:
-            local.update(dict.fromkeys(active_of(module)))
-            if majority and not living.isdisjoint(available_on(module)):  # one that holds nothing has no say
-                votes[tuple(active_of(module))] += 1
-            disabled.append(bool(vars(module).get(DISABLED_OF_LAYER, False)))
+    for handle in survey.handles:
+        if ACTIVE_OF_HANDLE in vars(handle.module):
+            reported.insert(0, as_list(vars(handle.module)[ACTIVE_OF_HANDLE]))
+    wrappers = []
+    for alike in survey.alike:
+        module = alike.first.module
+        if is_auxiliary_wrapper(alike.cls):
+            wrappers.append(alike)
+        elif is_tuner_layer(alike.cls) and handle_kind(module) is None:
+            layers = [holder.module for holder in alike.holders if id(holder.module) not in followers]
+            if layers:
+                local.update(dict.fromkeys(active_of(module)))
+                disabled += [bool(vars(module).get(DISABLED_OF_LAYER, False))] * len(layers)
+            if majority:  # a layer that holds nothing has no say
+                saying = [layer for layer in layers if not living.isdisjoint(available_on(layer))]
+                votes.update({tuple(active_of(module)): len(saying)} if saying else {})
     if not disabled:
-        wrappers = [holder.module for holder in survey.holders if is_auxiliary_wrapper(type(holder.module))]
-        disabled = [bool(vars(module).get(DISABLED_OF_LAYER, False)) for module in wrappers]
-        for module in wrappers:
+        for alike in wrappers:
+            module = alike.first.module
+            disabled += [bool(vars(module).get(DISABLED_OF_LAYER, False))] * len(alike)
             local.update(dict.fromkeys(active_of(module)))
     known = living.union(names)
     agreeing = [noted for noted in reported if set(noted) == set(local)]  # some tuners of older PEFT forget to note it
@@ -149,7 +156,7 @@ def switch(
         The layer or wrapper, its active adapters before and after.
     """
     moved = align or set(activity.before) != set(activity.after)
-    for holder in survey.holders:
+    for holder in _concerned(survey, names, align=align):
         module, cls = holder.module, type(holder.module)
         slots = vars(module)
         if handle_kind(module) is not None:
@@ -188,6 +195,17 @@ def switch(
             if now != before:
                 edits.set(slots, ACTIVE_OF_LAYER, _like(slots.get(ACTIVE_OF_LAYER), now))
                 yield holder, tuple(before), tuple(now)
+
+
+def _concerned(survey: Survey, names: frozenset[str], *, align: bool) -> list[Holder]:
+    """PEFT's modules in preorder, without the layers that stay as they are: none of the names is active there."""
+    found: list[Holder] = []
+    for alike in survey.alike:
+        module = alike.first.module
+        is_layer = is_tuner_layer(alike.cls) and not is_auxiliary_wrapper(alike.cls) and handle_kind(module) is None
+        if align or not is_layer or not names.isdisjoint(active_of(module)):
+            found += alike.holders
+    return sorted(found, key=attrgetter("row"))
 
 
 def _followers(wrapper: torch.nn.Module, activity: Activity) -> list[torch.nn.Module]:

@@ -70,7 +70,7 @@ class Swap:
 def swaps(survey: Survey, activity: Activity, names: frozenset[str]) -> list[Swap]:
     """What has to be swapped when the names go."""
     found = []
-    for holder in survey.holders:
+    for holder in survey.handles:
         slots = vars(holder.module)
         if SWAPPED_PARENTS not in slots or slots.get(ACTIVE_OF_LAYER) not in names:
             continue

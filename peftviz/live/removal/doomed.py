@@ -2,95 +2,104 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from peftviz.live.peft_facts import WEIGHER, experts_of
 from peftviz.live.removal.adaption import Swap, own_parameters
 from peftviz.live.removal.keeping import plain_tensors
-from peftviz.live.removal.survey import Container, Holder, Survey
-from peftviz.live.removal.sweep import searched
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-_stores = itemgetter("_modules", "_parameters", "_buffers")
+    from peftviz.core.tables import BoolArray, IntArray
+    from peftviz.live.removal.survey import Holder, Survey
+
 _BARE = frozenset({bool, int, float, str, type(None)})
 """What the dictionaries by adapter of a layer mostly hold: no tensors in them."""
+
+Doomed = tuple[int, str, torch.Tensor]
+"""Row of a module, path from there, the tensor."""
 
 
 def doomed_in_containers(
     survey: Survey, names: frozenset[str], kept: Mapping[int, torch.nn.Module]
-) -> Iterator[tuple[Container, str, torch.Tensor]]:
-    """Tensors that go with the names: the container that holds each, its path from there, the tensor.
+) -> tuple[list[int], list[Doomed]]:
+    """Tensors that go with the names: all below their entries in containers, unless they live elsewhere too.
 
     A tensor that another adapter holds too, as the projections of VeRA, stays.
+
+    Returns:
+        Rows of the tensors, and the tensors, each once.
     """
+    tree, walk = survey.tree, survey.tree.walk
+    codes = [walk.names[name] for name in names if name in walk.names]
+    is_container = np.zeros(len(tree.modules), bool)
+    is_container[[container.row for container in survey.containers]] = True
+    parent = np.maximum(walk.parent, 0)
+    goes = is_container[parent] & np.isin(walk.name, codes)
+    goes[0] = False
+    goes = _with_all_below(goes, parent)
+    for row, target in zip(walk.alias_rows.tolist(), walk.alias_targets.tolist(), strict=True):
+        if goes[target] and not goes[row]:  # a module that lives elsewhere too
+            stays = np.zeros(len(goes), bool)
+            stays[target] = True
+            goes &= ~_with_all_below(stays, parent)
+    tensors = walk.tensors
+    going = goes[tensors.owner] | (is_container[tensors.owner] & np.isin(tensors.name, codes))
     seen = {id(tensor) for module in kept.values() for tensor in plain_tensors(module)}
-    for container in survey.containers:
-        if names.isdisjoint(container.keys):
-            continue
-        inner_modules, parameters, buffers = _stores(container.module.__dict__)
-        if parameters or buffers:
-            own_tensors = {**parameters, **buffers}
-            seen.update(id(tensor) for key, tensor in own_tensors.items() if key not in names)
-        for name in filter(names.__contains__, container.keys):
-            module = inner_modules.get(name)
-            tensors: dict[str, torch.Tensor | None]
-            if module is None:
-                own = parameters.get(name, buffers.get(name))
-                tensors = {"": own} if isinstance(own, torch.Tensor) else {}
-            else:
-                inside = module.__dict__
-                if inside.get("_modules", True):
-                    tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-                else:  # a leaf is read directly, which is much faster
-                    own, left_out = inside["_parameters"], inside["_buffers"]
-                    tensors = {**own, **left_out} if left_out else own
-            for inner, tensor in tensors.items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield container, f"{name}.{inner}" if inner else name, tensor
+    seen.update(map(id, compress(tensors.objects, ~going)))
+    rows = np.flatnonzero(going)
+    first: dict[int, int] = {}
+    for row in rows.tolist():
+        first.setdefault(id(tensors.objects[row]), row)
+    chosen = [row for mark, row in first.items() if mark not in seen]
+    owners, words = tensors.owner[chosen].tolist(), list(walk.names)
+    named = list(map(words.__getitem__, tensors.name[chosen].tolist()))
+    return chosen, list(zip(owners, named, map(tensors.objects.__getitem__, chosen), strict=True))
 
 
-def doomed_outside(
-    survey: Survey, names: frozenset[str], swapped: list[Swap]
-) -> Iterator[tuple[Container, str, torch.Tensor]]:
+def _with_all_below(marked: BoolArray, parent: IntArray) -> BoolArray:
+    while not np.array_equal(marked, further := marked | marked[parent]):
+        marked = further
+    return marked
+
+
+def doomed_outside(survey: Survey, names: frozenset[str], swapped: list[Swap]) -> Iterator[Doomed]:
     """Tensors that go with the names and lie in no container: in dictionaries by adapter, or swapped into the tree."""
     for swap in swapped:
-        for parent, name, replacement in swap.leaving:
-            at = Container(parent, swap.holder, name, (), False)
+        for _, name, replacement in swap.leaving:
             for inner, parameter in own_parameters(replacement).items():
-                yield at, inner, parameter
+                yield swap.holder.row, f"{name}.{inner}", parameter
     for holder in weighers(survey, names):
-        weigher = vars(holder.module)["_modules"][WEIGHER]
-        at = Container(weigher, holder, WEIGHER, (), False)
-        for path, parameter in weigher.named_parameters():
-            yield at, path, parameter
+        for path, parameter in vars(holder.module)["_modules"][WEIGHER].named_parameters():
+            yield holder.row, f"{WEIGHER}.{path}", parameter
     seen: set[int] = set()
-    for holder in survey.holders:
-        slots = vars(holder.module)
-        for attribute in searched(tuple(slots), tuple(map(type, slots.values()))):
-            value = slots[attribute]
-            if type(value) is not dict or names.isdisjoint(value):
-                continue
-            for name in names.intersection(value):
-                if type(value[name]) in _BARE:
+    for alike in survey.alike:
+        attributes = alike.may_hold_tensors(names)
+        for holder in alike.holders if attributes else ():
+            for attribute in attributes:
+                value = vars(holder.module)[attribute]
+                if type(value) is not dict or names.isdisjoint(value):
                     continue
-                seen = seen or set(map(id, survey.parameters))
-                for path, tensor in _tensors_in(value[name], name):
-                    if id(tensor) not in seen:
-                        seen.add(id(tensor))
-                        yield Container(holder.module, holder, attribute, (), False), path, tensor
+                for name in names.intersection(value):
+                    if type(value[name]) in _BARE:
+                        continue
+                    seen = seen or set(map(id, survey.parameters))
+                    for path, tensor in _tensors_in(value[name], name):
+                        if id(tensor) not in seen:
+                            seen.add(id(tensor))
+                            yield holder.row, f"{attribute}.{path}", tensor
 
 
 def weighers(survey: Survey, names: Collection[str]) -> list[Holder]:
     """Tuners that weigh experts which go."""
     if not any(experts_of(config) for name, config in survey.configs.items() if name in names):
         return []
-    return [holder for holder in survey.holders if WEIGHER in vars(holder.module)["_modules"]]
+    return [holder for holder in survey.handles if WEIGHER in vars(holder.module)["_modules"]]
 
 
 def _tensors_in(value: Any, path: str) -> Iterator[tuple[str, torch.Tensor]]:

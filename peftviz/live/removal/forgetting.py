@@ -39,7 +39,7 @@ def forget_configs(
     gone = gone_modules.difference(
         *(saved_modules(config) for name, config in survey.configs.items() if name not in names)
     )
-    owners = [holder.module for holder in survey.holders if not is_wrapper(type(holder.module))]
+    owners = [holder.module for alike in survey.alike if not is_wrapper(alike.cls) for holder in alike.holders]
     for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
         listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)
         if not isinstance(listed, set) or not (is_last or listed & gone):

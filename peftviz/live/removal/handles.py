@@ -53,7 +53,7 @@ def loses_all(handle: torch.nn.Module, names: Collection[str]) -> bool:
 
 def outer_handles(survey: Survey) -> list[torch.nn.Module]:
     """The handles at the top of the model, outermost first, tuners left out."""
-    return [holder.module for holder in survey.holders if handle_kind(holder.module) in OUTER_HANDLES]
+    return [holder.module for holder in survey.handles if handle_kind(holder.module) in OUTER_HANDLES]
 
 
 def without_adapter(method: str, handle: torch.nn.Module) -> functools.partial[Any]:

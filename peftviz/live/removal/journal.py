@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
 MISSING = object()
+
+Edit = tuple["Sequence[dict[Any, Any]]", Any, Any]
+"""Dictionaries, a key, and its value in each of them from then on; `MISSING` takes it away."""
 
 
 class Journal:
@@ -41,18 +44,22 @@ class Journal:
         self.checkpoint()
         del mapping[key]
 
-    def edit(self, edits: Iterable[tuple[str, MutableMapping[Any, Any], Any, Any]]) -> None:
-        """Carries out edits of dictionaries in order, each `"set"` or `"del"`; as the two above, for many."""
-        note, checkpoint = self._records.append, self.checkpoint
-        for kind, mapping, key, value in edits:
-            if kind == "set":
-                note((_restore_item, (mapping, key, mapping.get(key, MISSING))))
-                checkpoint()
-                mapping[key] = value
+    def del_item_of_each(self, mappings: Sequence[dict[Any, Any]], key: Any) -> None:
+        """`del mapping[key]` of many dictionaries, noted as one."""
+        self._records.append((_restore_each, (mappings, [mapping.copy() for mapping in mappings])))
+        checkpoint = self.checkpoint
+        for mapping in mappings:
+            checkpoint()
+            del mapping[key]
+
+    def edit(self, edits: Iterable[Edit]) -> None:
+        """Carries out edits of dictionaries in order."""
+        for mappings, key, value in edits:
+            if value is MISSING:
+                self.del_item_of_each(mappings, key)
             else:
-                note((_restore_all, (mapping, list(mapping.items()))))
-                checkpoint()
-                del mapping[key]
+                for mapping in mappings:
+                    self.set_item(mapping, key, value)
 
     def set_requires_grad(self, tensor: torch.Tensor, value: bool) -> None:
         """Sets the flag of a leaf tensor."""
@@ -112,6 +119,11 @@ def _restore_all(mapping: MutableMapping[Any, Any], items: list[tuple[Any, Any]]
     for key, value in items:
         mapping.pop(key, None)
         mapping[key] = value
+
+
+def _restore_each(mappings: Sequence[dict[Any, Any]], copies: Sequence[dict[Any, Any]]) -> None:
+    for mapping, copy in zip(mappings, copies, strict=True):
+        _restore_all(mapping, list(copy.items()))
 
 
 def _restore_exactly(mapping: MutableMapping[Any, Any], items: list[tuple[Any, Any]]) -> None:

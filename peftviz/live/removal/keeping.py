@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from peftviz.live.removal.survey import Container, Survey, wrapped_module
+from peftviz.live.removal.survey import Survey, wrapped_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -37,8 +37,8 @@ def take_over(original: torch.nn.Module, copy: torch.nn.Module, edits: Edits) ->
     return True
 
 
-def replaced(survey: Survey, kept: Mapping[int, torch.nn.Module]) -> Iterator[tuple[Container, str, torch.Tensor]]:
-    """Tensors of the originals whose place a copy takes, and that live nowhere else in the model."""
+def replaced(survey: Survey, kept: Mapping[int, torch.nn.Module]) -> Iterator[tuple[int, str, torch.Tensor]]:
+    """Tensors of the originals whose place a copy takes, and that live nowhere else: the wrapper, path, tensor."""
     if not kept:
         return
     originals = [(place, wrapped_module(place.module)) for place in survey.places if id(place.module) in kept]
@@ -49,15 +49,14 @@ def replaced(survey: Survey, kept: Mapping[int, torch.nn.Module]) -> Iterator[tu
         if id(module) not in going
         for tensor in (*vars(module)["_parameters"].values(), *vars(module)["_buffers"].values())
     }
-    holders = {id(holder.module): holder for holder in survey.holders}
+    rows = {id(holder.module): holder.row for holder in survey.holders}
     seen: set[int] = set()
     for place, original in originals:
         assert original is not None
-        pseudo = Container(original, holders[id(place.module)], "original_module", (), False)
         for path, tensor in (*original.named_parameters(), *original.named_buffers()):
             if id(tensor) not in elsewhere and id(tensor) not in seen:
                 seen.add(id(tensor))
-                yield pseudo, path, tensor
+                yield rows[id(place.module)], f"original_module.{path}", tensor
 
 
 def plain_tensors(module: torch.nn.Module) -> Iterator[torch.Tensor]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from operator import attrgetter, methodcaller
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from peftviz.core.plan import Actions, DeletionPlan, Noted
 from peftviz.live.peft_facts import (
@@ -13,10 +15,8 @@ from peftviz.live.peft_facts import (
     MERGED_OF_LAYER,
     WEIGHER,
     experts_of,
-    handle_kind,
     is_auxiliary_wrapper,
     is_for_inference,
-    is_peft_class,
 )
 from peftviz.live.removal.activity import (
     Activity,
@@ -27,7 +27,7 @@ from peftviz.live.removal.activity import (
     wrapped_parameters,
 )
 from peftviz.live.removal.adaption import Swap, swaps
-from peftviz.live.removal.doomed import doomed_in_containers, doomed_outside, weighers
+from peftviz.live.removal.doomed import Doomed, doomed_in_containers, doomed_outside, weighers
 from peftviz.live.removal.dtypes import mixed_dtypes
 from peftviz.live.removal.forgetting import empty_handles, forget_configs
 from peftviz.live.removal.handles import loses_all
@@ -35,7 +35,7 @@ from peftviz.live.removal.hooks import move_hooks, sweep_input_gradients, sweep_
 from peftviz.live.removal.keeping import replaced
 from peftviz.live.removal.limits import limits_of
 from peftviz.live.removal.odds import layers_at_odds
-from peftviz.live.removal.survey import Container, Holder, Survey
+from peftviz.live.removal.survey import Holder, Survey
 from peftviz.live.removal.sweep import Edits, as_list, sweep_containers, sweep_hooks, sweep_state
 from peftviz.live.removal.unwrap import (
     adapted_copies,
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
     from peftviz.live.removal.baseline import Earlier
 
-_storage, _address = methodcaller("untyped_storage"), attrgetter("_cdata")
-
 
 @dataclass
 class Prepared:
@@ -70,7 +68,8 @@ class Prepared:
         set_straight: Those of them that stay unmerged, by `id`: what was merged there is not what is active.
         casts: Parameters that get another dtype.
         again: Works all of it out anew on another survey: unmerging may have put other objects in place.
-        doomed: Tensors that go: the container that holds each, its path from there, the tensor.
+        doomed: Tensors that go: row of a module that holds each, its path from there, the tensor.
+        doomed_rows: Rows of those that have one, which come first.
         doomed_ids: `id` of those.
         flags: Parameters whose `requires_grad` is set, by `id`.
         leaving: Wrappers that are taken off, by `id`.
@@ -86,7 +85,8 @@ class Prepared:
     merged: list[Holder] = field(default_factory=list)
     set_straight: set[int] = field(default_factory=set)
     casts: list[tuple[torch.nn.Parameter, torch.dtype]] = field(default_factory=list)
-    doomed: list[tuple[Container, str, torch.Tensor]] = field(default_factory=list)
+    doomed: list[Doomed] = field(default_factory=list)
+    doomed_rows: list[int] = field(default_factory=list)
     doomed_ids: set[int] = field(default_factory=set)
     flags: dict[int, tuple[torch.nn.Parameter, bool]] = field(default_factory=dict)
     leaving: dict[int, torch.nn.Module] = field(default_factory=dict)
@@ -140,7 +140,7 @@ def prepare(
     prepared.swaps = swaps(survey, activity, wanted)
     kept = kept or {}
     leave = wanted.difference(in_base)
-    merged = [(holder, noted) for holder in survey.holders if (noted := _merged(holder.module))]
+    merged = merged_layers(survey)
     if mend:
         prepared.set_straight = layers_at_odds(survey, merged, activity)
         prepared.casts = mixed_dtypes(survey, wanted)
@@ -151,11 +151,8 @@ def prepare(
     ]
     prepared.merged = [holder for holder, _ in merged]
     actions += [("unmerge", holder.row, "", "taken out of the base weights") for holder, _ in merged]
-    prepared.doomed = [
-        *doomed_in_containers(survey, wanted, kept),
-        *doomed_outside(survey, wanted, prepared.swaps),
-        *replaced(survey, kept),
-    ]
+    prepared.doomed_rows, prepared.doomed = doomed_in_containers(survey, wanted, kept)
+    prepared.doomed += [*doomed_outside(survey, wanted, prepared.swaps), *replaced(survey, kept)]
     prepared.doomed_ids = {id(tensor) for *_, tensor in prepared.doomed}
     trainable = any(tensor.requires_grad for *_, tensor in prepared.doomed)
     if mend:  # a copy that comes back trains when the rest of its adapter does
@@ -170,20 +167,14 @@ def prepare(
         for container, name in sweep_containers(survey, wanted, edits)
     ]
     replacement = activity.after[0] if activity.after else None
-    mentions: dict[tuple[str, ...], str] = {}
-    for holder in survey.holders:
-        if id(holder.module) in prepared.leaving:
-            continue
-        touched = tuple(sweep_state(holder, wanted, known, replacement, edits))
-        if touched:
-            detail = mentions.get(touched)
-            if detail is None:
-                detail = mentions[touched] = f"mentioned in {', '.join(touched)}"
-            actions.append(("forget", holder.row, "", detail))
-            correct_declarations(holder.module, wanted, edits)
+    forgetting: list[Noted] = []
+    for holders, attributes in sweep_state(survey, wanted, known, replacement, edits, prepared.leaving):
+        detail = f"mentioned in {', '.join(attributes)}"
+        forgetting += [("forget", holder.row, "", detail) for holder in holders]
+        correct_declarations([holder.module for holder in holders], wanted, edits)
+    actions += sorted(forgetting, key=itemgetter(1))
     gone = set(prepared.leaving)
-    handles = [holder.module for holder in survey.holders if handle_kind(holder.module) is not None]
-    gone.update(id(handle) for handle in handles if unwrap and loses_all(handle, wanted))
+    gone.update(id(handle.module) for handle in survey.handles if unwrap and loses_all(handle.module, wanted))
     actions += [("detach", holder.row, "", f"hook {hook}") for holder, hook in sweep_hooks(survey, wanted, edits, gone)]
     moved_hooks = move_hooks(survey, prepared.leaving.keys(), gone, edits)
     actions += [("attach", holder.row, "", f"hook {hook}, from a layer that goes") for holder, hook in moved_hooks]
@@ -255,20 +246,39 @@ def prepare(
     return prepared
 
 
-def _merged(module: torch.nn.Module) -> list[str]:
-    return as_list(vars(module).get(MERGED_OF_LAYER)) if is_peft_class(type(module)) else []
+def merged_layers(survey: Survey) -> list[tuple[Holder, list[str]]]:
+    """Layers with adapters in their base weights, and which, in preorder."""
+    found = [
+        (holder, noted)
+        for alike in survey.alike
+        if (noted := as_list(vars(alike.first.module).get(MERGED_OF_LAYER)))
+        for holder in alike.holders
+    ]
+    return sorted(found, key=lambda entry: entry[0].row)
 
 
 def _size(prepared: Prepared) -> tuple[int, int]:
     """Number of doomed tensors, and bytes of the storages that nothing else in the model uses."""
+    tensors = prepared.survey.tree.walk.tensors
+    if len(prepared.doomed_rows) < len(prepared.doomed):
+        return len(prepared.doomed_ids), _size_of_objects(prepared)
+    goes = np.zeros(len(tensors.storage), bool)
+    goes[prepared.doomed_rows] = True
+    kept = np.zeros(len(goes), bool)
+    kept[tensors.storage[~goes]] = True
+    leaders = np.unique(tensors.storage[goes])
+    leaders = leaders[~kept[leaders]]
+    nbytes = np.array([spec.nbytes for spec in tensors.specs], np.int64)[tensors.spec]
+    nbytes[tensors.odd_storage_rows] = tensors.odd_storage_nbytes
+    return len(prepared.doomed_ids), int(nbytes[leaders].sum())
+
+
+def _size_of_objects(prepared: Prepared) -> int:
+    """As above, where some of the doomed lie outside the tree."""
     ids = prepared.doomed_ids
     storages = {storage_key(tensor): tensor for *_, tensor in prepared.doomed}
-    survivors = [parameter for parameter in prepared.survey.parameters if id(parameter) not in ids]
-    try:
-        kept = set(map(_address, map(_storage, survivors)))
-    except (NotImplementedError, RuntimeError):
-        kept = set(map(storage_key, survivors))
-    return len(ids), sum(storage_bytes(tensor) for key, tensor in storages.items() if key not in kept)
+    kept = {storage_key(parameter) for parameter in prepared.survey.parameters if id(parameter) not in ids}
+    return sum(storage_bytes(tensor) for key, tensor in storages.items() if key not in kept)
 
 
 def storage_key(tensor: torch.Tensor) -> int:
@@ -310,11 +320,19 @@ def _train(
 
 def _freeze_switched_off(prepared: Prepared, actions: list[Noted], *, is_last: bool) -> None:
     """Older PEFT makes an original module trainable when it switches a wrapper off; that goes with the wrapper."""
-    switched_off = [holder for holder in prepared.survey.holders if was_switched_off(holder.module, prepared.activity)]
+    switched_off = [
+        holder
+        for alike in prepared.survey.alike
+        if was_switched_off(alike.first.module, prepared.activity)
+        for holder in alike.holders
+    ]
     if is_last or not switched_off:
         return
     edited = {
-        id(mapping) for _, mapping, key, value in prepared.edits.list if key == DISABLED_OF_LAYER and value is False
+        id(mapping)
+        for mappings, key, value in prepared.edits.list
+        if key == DISABLED_OF_LAYER and value is False
+        for mapping in mappings
     }
     for holder in switched_off:
         module = holder.module

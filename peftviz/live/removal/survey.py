@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
-from operator import itemgetter
+import itertools
+from operator import attrgetter, itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 
+from peftviz.core.tables import ModuleFlag
 from peftviz.live.peft_facts import (
     MIXIN_LOADED,
     MODEL_SLOTS,
@@ -20,22 +23,28 @@ from peftviz.live.peft_facts import (
     is_tuner_layer,
     once_a_class,
 )
+from peftviz.live.removal.alike import Alike
 from peftviz.live.snapshots.module_state import NON_PERSISTENT
-from peftviz.live.snapshots.tree import Tree, reach
+from peftviz.live.snapshots.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Collection
 
+    from peftviz.core.tables import BoolArray, IntArray
     from peftviz.live.snapshots.walk import Walk
 
 _NOT_STATE = frozenset((*WRAPPED_SLOTS, *MODEL_SLOTS))
 
 
-_STORES = itemgetter("_modules", "_parameters", "_buffers", NON_PERSISTENT)
+_slots = attrgetter("__dict__")
+_stores = itemgetter("_modules", "_parameters", "_buffers", NON_PERSISTENT)
+_keys = methodcaller("get", "_keys")
+_PLAIN_SLOTS = len(vars(torch.nn.Module()))
+"""So many attributes has a container in which names live nowhere but among its modules."""
 
 
 class Holder:
-    """One of PEFT's modules, or a hooked one, and its record in the tree."""
+    """One of PEFT's modules, or a hooked one, and its row in the tree; -1 outside it."""
 
     __slots__ = ("is_container", "module", "row", "tree")
 
@@ -56,20 +65,25 @@ class Container:
 
     Attributes:
         module: The container.
+        row: The row below which its contents stand.
         owner: Who holds it, the first in preorder when several do.
         name: Its name there, dotted when it lies in a container of containers.
         keys: What it holds, in order.
-        is_odd: Whether names may live elsewhere in it too: in its list of keys, or of buffers that are not saved.
+        store: Its dictionary of modules, where names live nowhere else in it; otherwise None.
     """
 
-    __slots__ = ("is_odd", "keys", "module", "name", "owner")
+    __slots__ = ("keys", "module", "name", "owner", "row", "store")
 
-    def __init__(self, module: torch.nn.Module, owner: Holder, name: str, keys: tuple[str, ...], is_odd: bool) -> None:
+    def __init__(self, module: torch.nn.Module, row: int, owner: Holder, name: str) -> None:
         self.module = module
+        self.row = row
         self.owner = owner
         self.name = name
-        self.keys = keys
-        self.is_odd = is_odd
+        slots = module.__dict__
+        inner, parameters, buffers, left_out = _stores(slots)
+        self.keys = tuple(dict.fromkeys((*inner, *parameters, *buffers)) if parameters or buffers else inner)
+        is_plain = len(slots) == _PLAIN_SLOTS and not (parameters or buffers or left_out)
+        self.store: dict[str, torch.nn.Module] | None = inner if is_plain else None
 
     @property
     def path(self) -> str:
@@ -97,10 +111,7 @@ class Survey:
         model: The root.
         tree: The walk's records.
         holders: PEFT's modules in preorder, those inside adapters' own containers included.
-        containers: Containers that modules of PEFT's hold and that are not empty, each once.
-        groups: Containers of such containers, keyed by something else than adapters, with what they hold.
         adopted: Handles outside the model, on the same base.
-        shared: `id` of containers that several modules hold, such as the projections of VeRA.
         places: Every place of a wrapper.
         registries: Record and dictionary of each config registry, distinct dictionaries only.
         registry_owners: Modules that hold a registry attribute, with the attribute and their record.
@@ -112,79 +123,115 @@ class Survey:
         self.model = model
         self.tree = tree = Tree(model, recorded)
         self.parameters = tree.parameters
-        self.holders: list[Holder] = []
-        self.containers: list[Container] = []
-        self.groups: list[tuple[torch.nn.Module, list[Container]]] = []
-        self.shared: set[int] = set()
         self.adopted: list[torch.nn.Module] = []
-        self.places: list[Place] = []
-        self.registries: list[tuple[int, MutableMapping[str, Any]]] = []
+        self.registries: list[tuple[int, dict[str, Any]]] = []
         self.registry_owners: list[tuple[torch.nn.Module, str, int]] = []
         self.hooked = [Holder(tree.modules[row], tree, row) for row in tree.hooked]
-        self._collect_holders()
+        classes = tree.walk.types
+        dict_like, wraps = list(map(is_dict_like, classes)), list(map(is_wrapper, classes))
+        modules, parents, names, again = tree.modules, tree.parents, tree.names, tree.again
+        kinds = tree.walk.cls.tolist()
+        self.holders = [Holder(modules[row], tree, row, dict_like[kinds[row]]) for row in tree.peft if row not in again]
+        self.places = [
+            Place(modules[parents[row]], names[row], modules[row], row)
+            for row in tree.peft
+            if wraps[kinds[row]] and row
+        ]
         self._collect_registries()
-        self._open_groups()
 
-    def _collect_holders(self) -> None:
-        tree = self.tree
-        modules, parents, names = tree.modules, tree.parents, tree.names
-        met: set[int] = set()
-        for row in tree.peft:
-            module = modules[row]
-            cls = type(module)
-            if row and is_wrapper(cls):
-                self.places.append(Place(modules[parents[row]], names[row], module, row))
-            if row in tree.again:
-                continue
-            if is_dict_like(cls):
-                self.holders.append(Holder(module, tree, row, True))
-                continue
-            holder = Holder(module, tree, row)
-            self.holders.append(holder)
-            children = module.__dict__["_modules"]
-            for name in _dict_like(tuple(children), tuple(map(type, children.values()))):
-                child = children[name]
-                slots = child.__dict__
-                inner, parameters, buffers, left_out = _STORES(slots)
-                if inner and not (parameters or buffers or left_out):
-                    keys, is_odd = tuple(inner), False
-                elif parameters or buffers or left_out or slots.get("_keys"):
-                    keys, is_odd = _contents(slots)
-                else:
-                    continue
-                if id(child) in met:
-                    self.shared.add(id(child))
-                else:
-                    met.add(id(child))
-                    self.containers.append(Container(child, holder, name, keys, is_odd))
+    @functools.cached_property
+    def alike(self) -> list[Alike]:
+        """The holders, grouped by class and state, in the order of the first of each."""
+        walk = self.tree.walk
+        found: dict[tuple[int, int], list[Holder]] = {}
+        kinds, states = walk.cls.tolist(), walk.state.tolist()
+        for holder in self.holders[len(self.adopted) :]:
+            row = holder.row
+            found.setdefault((kinds[row], states[row]), []).append(holder)
+        texts = list(walk.states.texts)
+        outside = [Alike([holder], None) for holder in self.holders[: len(self.adopted)]]
+        return outside + [Alike(holders, texts[state]) for (_, state), holders in found.items()]
 
-    def _open_groups(self) -> None:
-        """Looks into containers of containers: one that no adapter's name is a key of groups others."""
-        if not any(_groups_others(container.module) for container in self.containers):
-            return
-        met = {id(container.module) for container in self.containers}
-        containers = []
-        for container in self.containers:
-            inner = vars(container.module)["_modules"]
-            if not _groups_others(container.module):
-                containers.append(container)
-            elif self.configs.keys().isdisjoint(container.keys):
-                held = [
-                    Container(child, container.owner, f"{container.name}.{key}", *_contents(vars(child)))
-                    for key, child in inner.items()
-                ]
-                self.groups.append((container.module, held))
-                self.shared.update(id(inside.module) for inside in held if id(inside.module) in met)
-                containers += [inside for inside in held if id(inside.module) not in met]
+    @functools.cached_property
+    def handles(self) -> list[Holder]:
+        """PEFT's handles, those outside the tree first, the others in preorder."""
+        handles = [alike.holders for alike in self.alike if handle_kind(alike.first.module) is not None]
+        return sorted(itertools.chain.from_iterable(handles), key=attrgetter("row"))
+
+    @property
+    def containers(self) -> list[Container]:
+        """Containers that modules of PEFT's hold and that are not empty, each once."""
+        return self._contents[0]
+
+    @property
+    def groups(self) -> list[tuple[torch.nn.Module, list[Container]]]:
+        """Containers of such containers, keyed by something else than adapters, with what they hold."""
+        return self._contents[1]
+
+    @property
+    def shared(self) -> set[int]:
+        """`id` of containers that several modules hold, such as the projections of VeRA."""
+        return self._contents[2]
+
+    @functools.cached_property
+    def _contents(self) -> tuple[list[Container], list[tuple[torch.nn.Module, list[Container]]], set[int]]:
+        walk, modules, names = self.tree.walk, self.tree.modules, self.tree.names
+        rows = _container_rows(walk)
+        slots = list(map(_slots, map(modules.__getitem__, rows.tolist())))
+        filled = list(map(any, map(_stores, slots)))
+        if any(map(_keys, slots)):  # of a container that holds nothing else, perhaps
+            filled = [some or bool(_keys(own)) for some, own in zip(filled, slots, strict=True)]
+        rows = rows[filled]
+        expanded = np.arange(len(modules))
+        expanded[walk.alias_rows] = walk.alias_targets
+        holders = {holder.row: holder for holder in self.holders}
+        shared: set[int] = set()
+        found: dict[int, Container] = {}
+        columns = (rows, expanded[rows], walk.parent[rows])
+        for row, below, parent in zip(*map(np.ndarray.tolist, columns), strict=True):
+            if below in found:
+                shared.add(id(modules[row]))
             else:
+                found[below] = Container(modules[row], below, holders[parent], names[row])
+        if not (_dict_like(walk) & np.isin(walk.parent, list(found))).any():
+            return list(found.values()), [], shared
+        containers, groups = self._open_groups(list(found.values()), shared)
+        return containers, groups, shared
+
+    def _open_groups(
+        self, closed: list[Container], shared: set[int]
+    ) -> tuple[list[Container], list[tuple[torch.nn.Module, list[Container]]]]:
+        """Looks into containers of containers: one that no adapter's name is a key of groups others."""
+        met = {id(container.module) for container in closed}
+        rows = {id(module): row for row, module in reversed(list(enumerate(self.tree.modules)))}
+        containers: list[Container] = []
+        groups: list[tuple[torch.nn.Module, list[Container]]] = []
+        for container in closed:
+            if not _groups_others(container.module) or not self.configs.keys().isdisjoint(container.keys):
                 containers.append(container)
-        self.containers = containers
+                continue
+            held = [
+                Container(child, rows[id(child)], container.owner, f"{container.name}.{key}")
+                for key, child in vars(container.module)["_modules"].items()
+            ]
+            groups.append((container.module, held))
+            shared.update(id(inside.module) for inside in held if id(inside.module) in met)
+            containers += [inside for inside in held if id(inside.module) not in met]
+        return containers, groups
+
+    def may_hold(self, names: Collection[str]) -> bool:
+        """Whether a container can hold one of the names: no key of any module that the walk has met may be one."""
+        walk = self.tree.walk
+        if any(name in walk.names for name in names):
+            return True
+        slots = list(map(_slots, map(self.tree.modules.__getitem__, _container_rows(walk).tolist())))
+        elsewhere = any(map(itemgetter(NON_PERSISTENT), slots)) or any(map(_keys, slots))
+        return elsewhere or any(name in own for name in names for own in slots)
 
     def _collect_registries(self) -> None:
         """Registries of PEFT's handles and of models with injected adapters, outermost first."""
         tree = self.tree
-        handles = [holder.row for holder in self.holders if handle_kind(holder.module) is not None]
-        for row in sorted([*handles, *tree.registered]):
+        for row in sorted([*(holder.row for holder in self.handles), *tree.registered]):
             module = tree.modules[row]
             for attribute in REGISTRY_ATTRIBUTES:
                 self._add_registry(module, attribute, row)
@@ -199,49 +246,21 @@ class Survey:
     def adopt(self, handle: torch.nn.Module) -> None:
         """Looks after a handle outside the model too; what it says of activity counts least."""
         self.adopted.append(handle)
-        self.holders.insert(0, Holder(handle, self.tree, 0))
+        self.holders.insert(0, Holder(handle, self.tree, -1))
+        vars(self).pop("alike", None)
+        vars(self).pop("handles", None)
         for attribute in REGISTRY_ATTRIBUTES:
             self._add_registry(handle, attribute, 0)
 
-    def anew(self) -> Survey:
-        """Another survey of the same model, after its modules may have changed places."""
-        now = Survey(self.model)
-        for handle in self.adopted:
-            now.adopt(handle)
-        return now
-
-    def again(self, recorded: Walk | None = None) -> Survey:
-        """What is left of all that was found, its contents read anew.
+    def anew(self, recorded: Walk | None = None) -> Survey:
+        """Another survey of the same model, after its modules may have changed places.
 
         Args:
-            recorded: A walk of what is left that kept its objects. Where it is no walk of the same root, the least is
-                walked that tells what is left.
+            recorded: A walk of it that kept its objects; made here when there is none.
         """
-        if recorded is not None and recorded.model is self.model:
-            reached, parameters = set(map(id, recorded.modules)), recorded.tensors.parameters
-        else:
-            reached, parameters = reach(self.model)
-        now = object.__new__(Survey)
-        now.model, now.tree, now.parameters = self.model, self.tree, parameters
-        now.holders = [holder for holder in self.holders if id(holder.module) in reached]
-        now.hooked = [holder for holder in self.hooked if id(holder.module) in reached]
-        now.containers = [
-            Container(container.module, container.owner, container.name, *_contents(vars(container.module)))
-            for container in self.containers
-            if id(container.module) in reached
-        ]
-        now.groups, now.shared, now.adopted = [], self.shared, self.adopted
-        now.places = [
-            Place(parent, name, module, row)
-            for parent, name, _, row in self.places
-            if id(parent) in reached
-            and (module := vars(parent)["_modules"].get(name)) is not None
-            and is_wrapper(type(module))
-        ]
-        now.registries, now.registry_owners = [], []
-        for owner, attribute, row in self.registry_owners:
-            if id(owner) in reached:
-                now._add_registry(owner, attribute, row)
+        now = Survey(self.model, recorded)
+        for handle in self.adopted:
+            now.adopt(handle)
         return now
 
     @functools.cached_property
@@ -305,12 +324,20 @@ def keys_of(container: torch.nn.Module) -> list[str]:
     return list(dict.fromkeys((*slots["_modules"], *slots["_parameters"], *slots["_buffers"])))
 
 
-def _contents(slots: dict[str, Any]) -> tuple[tuple[str, ...], bool]:
-    """Keys of a container, and whether names may live elsewhere in it too."""
-    inner, parameters, buffers, left_out = _STORES(slots)
-    keys = tuple(dict.fromkeys((*inner, *parameters, *buffers)) if parameters or buffers else inner)
-    listed = slots.get("_keys")
-    return keys, bool(left_out) or bool(listed and listed.keys() != dict.fromkeys(keys).keys())
+def _container_rows(walk: Walk) -> IntArray:
+    """Rows of the containers that modules of PEFT's hold, by the row of who holds them; wrapped modules are none."""
+    dict_like = _dict_like(walk)
+    holds = ((walk.flags & ModuleFlag.PEFT_CLASS) != 0) & ~dict_like
+    parent = np.maximum(walk.parent, 0)
+    codes = [walk.names[name] for name in _NOT_STATE if name in walk.names]
+    held = dict_like & holds[parent] & ~np.isin(walk.name, codes)
+    held[0] = False
+    rows = np.flatnonzero(held)
+    return rows[np.argsort(parent[rows], kind="stable")]
+
+
+def _dict_like(walk: Walk) -> BoolArray:
+    return np.array(list(map(is_dict_like, walk.types)), bool)[walk.cls]
 
 
 def is_registry(value: object) -> bool:
@@ -341,9 +368,3 @@ def wrapped_module(wrapper: torch.nn.Module) -> torch.nn.Module | None:
         if child is not None and is_tuner_layer(type(child)):  # a wrapper of tokens keeps the module one floor deeper
             return wrapped_module(child)
     return None
-
-
-@functools.lru_cache(maxsize=4096)
-def _dict_like(names: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
-    """Which children of a module can be containers by adapter; layers alike have children alike."""
-    return tuple(name for name, cls in zip(names, classes, strict=True) if name not in _NOT_STATE and is_dict_like(cls))

@@ -30,12 +30,14 @@ from peftviz.live.peft_facts import (
     is_peft_class,
     is_peft_function,
 )
+from peftviz.live.removal.journal import MISSING
 from peftviz.live.snapshots.module_state import NON_PERSISTENT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, MutableMapping
+    from collections.abc import Collection, Iterable, Iterator
     from collections.abc import Set as AbstractSet
 
+    from peftviz.live.removal.journal import Edit
     from peftviz.live.removal.survey import Container, Holder, Survey
 
 MAX_DEPTH = 6
@@ -55,36 +57,45 @@ _stores = itemgetter("_modules", "_parameters", "_buffers")
 
 
 class Edits:
-    """Edits of dictionaries, each key of a dictionary once."""
+    """Edits of dictionaries, each key of a dictionary once.
+
+    Attributes:
+        list: What the journal carries out, in this order.
+    """
 
     def __init__(self) -> None:
-        self.list: list[tuple[str, MutableMapping[Any, Any], Any, Any]] = []
-        self._seen: set[tuple[int, Any]] = set()
+        self.list: list[Edit] = []
+        self._edited: dict[Any, set[int]] = {}
 
-    def set(self, mapping: MutableMapping[Any, Any], key: Any, value: Any) -> bool:
+    def set(self, mapping: dict[Any, Any], key: Any, value: Any) -> bool:
         """Notes `mapping[key] = value`; False when that key has an edit already."""
-        mark = (id(mapping), key)
-        if mark in self._seen:
+        edited = self._edited.setdefault(key, set())
+        if id(mapping) in edited:
             return False
-        self._seen.add(mark)
-        self.list.append(("set", mapping, key, value))
+        edited.add(id(mapping))
+        self.list.append(([mapping], key, value))
         return True
 
-    def deletes(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
+    def deletes(self, mapping: dict[Any, Any], key: Any) -> bool:
         """Whether that key has an edit: of a dictionary from which things are only taken, that it goes."""
-        return (id(mapping), key) in self._seen
+        return id(mapping) in self._edited.get(key, ())
 
-    def delete(self, mapping: MutableMapping[Any, Any], key: Any) -> bool:
+    def delete(self, mapping: dict[Any, Any], key: Any) -> bool:
         """Notes `del mapping[key]`; False when that key has an edit already."""
-        mark = (id(mapping), key)
-        if mark in self._seen:
-            return False
-        self._seen.add(mark)
-        self.list.append(("del", mapping, key, None))
-        return True
+        return self.set(mapping, key, MISSING)
+
+    def delete_from_each(self, mappings: Iterable[dict[Any, Any]], key: Any) -> None:
+        """Notes `del mapping[key]` of many dictionaries, but where that key has an edit already."""
+        edited = self._edited.setdefault(key, set())
+        fresh = {id(mapping): mapping for mapping in mappings}
+        if not edited.isdisjoint(fresh):
+            fresh = {mark: mapping for mark, mapping in fresh.items() if mark not in edited}
+        edited.update(fresh)
+        if fresh:
+            self.list.append((list(fresh.values()), key, MISSING))
 
 
-def container_slots(container: torch.nn.Module, name: str) -> list[MutableMapping[Any, Any]]:
+def container_slots(container: torch.nn.Module, name: str) -> list[dict[str, Any]]:
     """The dictionaries of a container that have the name as a key."""
     slots = container.__dict__
     found = [mapping for mapping in _stores(slots) if name in mapping]
@@ -95,80 +106,112 @@ def container_slots(container: torch.nn.Module, name: str) -> list[MutableMappin
     return found
 
 
-def sweep_containers(survey: Survey, names: AbstractSet[str], edits: Edits) -> Iterator[tuple[Container, str]]:
+def sweep_containers(survey: Survey, names: AbstractSet[str], edits: Edits) -> list[tuple[Container, str]]:
     """Notes the removal of what containers hold under the names.
 
-    Yields:
-        The container and the name.
+    Returns:
+        Each container and name where something is.
     """
+    found: list[tuple[Container, str]] = []
     ordered = sorted(names)
+    modules: dict[str, list[dict[str, Any]]] = {name: [] for name in ordered}
     for container in survey.containers:
-        if names.isdisjoint(container.keys) and not container.is_odd:
+        if container.store is not None:
+            for name in ordered:
+                if name in container.store:
+                    modules[name].append(container.store)
+                    found.append((container, name))
             continue
+        slots = vars(container.module)
         for name in ordered:
-            hit = False
-            for mapping in container_slots(container.module, name):
-                hit |= edits.delete(mapping, name)
-            if hit:
-                yield container, name
-        if container.is_odd:
-            slots = vars(container.module)
-            left_out = slots[NON_PERSISTENT]
-            if left_out and not left_out.isdisjoint(names):
-                edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+            mappings = container_slots(container.module, name)
+            edits.delete_from_each(mappings, name)
+            if mappings:
+                found.append((container, name))
+        left_out = slots[NON_PERSISTENT]
+        if left_out and not left_out.isdisjoint(names):
+            edits.set(slots, NON_PERSISTENT, left_out.difference(names))
+    for name, stores in modules.items():
+        edits.delete_from_each(stores, name)
     for group, held in survey.groups:
         for container in held:
             if container.keys and all(key in names for key in container.keys):
                 edits.delete(vars(group)["_modules"], container.name.rpartition(".")[2])
+    return found
 
 
 def sweep_state(
-    holder: Holder, names: frozenset[str], known: AbstractSet[str], replacement: Any, edits: Edits
-) -> list[str]:
-    """Notes the removal of the names from the attributes of one of PEFT's modules.
+    survey: Survey,
+    names: frozenset[str],
+    known: AbstractSet[str],
+    replacement: Any,
+    edits: Edits,
+    leaving: Collection[int] = (),
+) -> Iterator[tuple[list[Holder], tuple[str, ...]]]:
+    """Notes the removal of the names from the attributes of PEFT's modules.
 
     Args:
-        holder: The module.
+        survey: The model.
         names: Names to take away.
         known: All adapter names; a dictionary keyed by nothing else is keyed by adapter.
         replacement: What a plain string attribute that names the adapter becomes.
         edits: Where to note it.
+        leaving: `id` of modules that go; they need no edit.
 
-    Returns:
-        Names of the attributes concerned.
+    Yields:
+        Modules that are alike and concerned in the same way, and the attributes in which they are.
     """
-    touched = []
-    slots = vars(holder.module)
-    for attribute in searched(tuple(slots), tuple(map(type, slots.values()))):
-        value = slots[attribute]
-        cls = type(value)
-        if cls is dict:
-            if value and _strip_dict(value, names, known, replacement, edits, 0):
-                touched.append(attribute)
+    for alike in survey.alike:
+        attributes = alike.carriers(names)
+        if not attributes and not alike.of_containers:
             continue
-        if cls is str:
-            if value in names and "adapter" in attribute and edits.set(slots, attribute, replacement):
-                touched.append(attribute)
+        holders = [holder for holder in alike.holders if id(holder.module) not in leaving] if leaving else alike.holders
+        slots = [holder.module.__dict__ for holder in holders]
+        if alike.of_containers:
+            for own in slots:
+                left_out = own[NON_PERSISTENT]
+                if left_out and not left_out.isdisjoint(names):
+                    edits.set(own, NON_PERSISTENT, left_out.difference(names))
+        keyed = {attribute: there for attribute in attributes if (there := alike.keyed(attribute, names, known))}
+        for attribute, there in list(keyed.items()):
+            mappings = list(map(itemgetter(attribute), slots))
+            if all(name in mapping for name in there for mapping in mappings):
+                for name in there:
+                    edits.delete_from_each(mappings, name)
+            else:  # a key that only reads like the name
+                del keyed[attribute]
+        if len(keyed) == len(attributes):
+            if keyed and holders:
+                yield holders, attributes
             continue
-        hit, changed = _strip(value, names, known, replacement, edits, 0)
-        if changed is not value:
-            edits.set(slots, attribute, changed)
-        if hit:
-            touched.append(attribute)
-    left_out = slots[NON_PERSISTENT]
-    if left_out and not left_out.isdisjoint(names) and holder.is_container:
-        edits.set(slots, NON_PERSISTENT, left_out.difference(names))
-    return touched
+        touched: dict[tuple[str, ...], list[Holder]] = {}
+        for holder, own in zip(holders, slots, strict=True):
+            found = tuple(
+                attribute
+                for attribute in attributes
+                if attribute in keyed or _sweep_attribute(own, attribute, names, known, replacement, edits)
+            )
+            if found:
+                touched.setdefault(found, []).append(holder)
+        for found, concerned in touched.items():
+            yield concerned, found
 
 
-@functools.lru_cache(maxsize=4096)
-def searched(attributes: tuple[str, ...], classes: tuple[type, ...]) -> tuple[str, ...]:
-    """Which attributes of a module can hold a name, by their names and the types of their values."""
-    return tuple(
-        attribute
-        for attribute, cls in zip(attributes, classes, strict=True)
-        if cls not in _ATOMS and attribute not in UNSEARCHED
-    )
+def _sweep_attribute(
+    slots: dict[str, Any],
+    attribute: str,
+    names: frozenset[str],
+    known: AbstractSet[str],
+    replacement: Any,
+    edits: Edits,
+) -> bool:
+    value = slots[attribute]
+    if type(value) is str:
+        return value in names and "adapter" in attribute and edits.set(slots, attribute, replacement)
+    hit, changed = _strip(value, names, known, replacement, edits, 0)
+    if changed is not value:
+        edits.set(slots, attribute, changed)
+    return hit
 
 
 _ATOMS = frozenset({bool, int, float, complex, type(None), torch.dtype, torch.device, torch.Size, torch.Tensor})
@@ -296,14 +339,18 @@ def _carries(value: Any, names: Collection[str], depth: int) -> bool:
 def find_traces(survey: Survey, names: frozenset[str], known: AbstractSet[str]) -> list[str]:
     """Every place where one of the names still lives, in words; empty when none does."""
     edits = Edits()
-    traces = [f"{container.path} holds {name!r}" for container, name in sweep_containers(survey, names, edits)]
-    for holder in survey.holders:
-        traces += [f"{holder.path}.{attribute}" for attribute in sweep_state(holder, names, known, None, edits)]
-        slots = vars(holder.module)
+    traces = []
+    if survey.may_hold(names):
+        traces += [f"{container.path} holds {name!r}" for container, name in sweep_containers(survey, names, edits)]
+    for holders, attributes in sweep_state(survey, names, known, None, edits):
+        traces += [f"{holder.path}.{attribute}" for holder in holders for attribute in attributes]
+    for alike in survey.alike:
+        slots = vars(alike.first.module)
         traces += [
             f"{holder.path}.{attribute}"
             for attribute in BY_OWN_RULES
             if (value := slots.get(attribute)) and not names.isdisjoint(as_list(value))
+            for holder in alike.holders
         ]
     traces += [f"{holder.path}: hook {hook}" for holder, hook in sweep_hooks(survey, names, edits)]
     traces += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from peftviz.live.peft_facts import (
@@ -17,7 +18,7 @@ from peftviz.live.removal.survey import Survey, is_dict_like, is_wrapper, keys_o
 from peftviz.live.removal.sweep import SLOTS, Edits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     import torch
 
@@ -126,9 +127,8 @@ def adapted_copies(survey: Survey, names: Collection[str]) -> set[str]:
 def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) -> None:
     """Notes the edits that take unwrapped modules off the tuners' lists of what they adapted."""
     gone = set(unwrapped)
-    for holder in survey.holders:
-        if is_wrapper(type(holder.module)):
-            continue
+    others = [alike for alike in survey.alike if not is_wrapper(alike.cls)]
+    for holder in itertools.chain.from_iterable(alike.holders for alike in others):
         slots = vars(holder.module)
         for attribute in TARGETED_ATTRIBUTES:
             listed = slots.get(attribute)
@@ -147,28 +147,27 @@ def _is_gone(path: str, attribute: str, gone: Collection[str]) -> bool:
     return path in gone or (attribute == TARGETED_ATTRIBUTES[1] and path.rpartition(".")[0] in gone)
 
 
-def correct_declarations(wrapper: torch.nn.Module, names: Collection[str], edits: Edits) -> bool:
-    """Notes the removal of what a layer declares beside its class for containers that the deletion empties."""
-    slots = vars(wrapper)
-    frozen = slots.get(DECLARED_FROZEN)
-    if frozen and all(name in names for name in frozen):  # a layer has none until an adapter needs it
-        edits.delete(slots, DECLARED_FROZEN)
-    declared: Any = slots.get(DECLARED_LAYERS)
-    if declared is None:
-        return False
-    inherited = getattr(type(wrapper), DECLARED_LAYERS, None)
-    if not isinstance(declared, tuple) or not isinstance(inherited, tuple):
-        return False
-    if declared[: len(inherited)] != inherited:
-        return False
-    kept = tuple(entry for entry in declared[len(inherited) :] if not _emptied(slots["_modules"].get(entry), names))
-    if len(inherited) + len(kept) == len(declared):
-        return False
-    if kept:
-        edits.set(slots, DECLARED_LAYERS, inherited + kept)
-    else:
-        edits.delete(slots, DECLARED_LAYERS)
-    return True
+def correct_declarations(layers: Sequence[torch.nn.Module], names: Collection[str], edits: Edits) -> None:
+    """Notes the removal of what layers alike declare beside their class for containers that the deletion empties."""
+    if DECLARED_FROZEN not in vars(layers[0]) and DECLARED_LAYERS not in vars(layers[0]):
+        return
+    for layer in layers:
+        slots = vars(layer)
+        frozen = slots.get(DECLARED_FROZEN)
+        if frozen and all(name in names for name in frozen):  # a layer has none until an adapter needs it
+            edits.delete(slots, DECLARED_FROZEN)
+        declared: Any = slots.get(DECLARED_LAYERS)
+        inherited = getattr(type(layer), DECLARED_LAYERS, None)
+        if not isinstance(declared, tuple) or not isinstance(inherited, tuple):
+            continue
+        own = declared[len(inherited) :]
+        kept = tuple(entry for entry in own if not _emptied(slots["_modules"].get(entry), names))
+        if declared[: len(inherited)] != inherited or len(kept) == len(own):
+            continue
+        if kept:
+            edits.set(slots, DECLARED_LAYERS, inherited + kept)
+        else:
+            edits.delete(slots, DECLARED_LAYERS)
 
 
 def _emptied(container: torch.nn.Module | None, names: Collection[str]) -> bool:

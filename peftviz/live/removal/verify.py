@@ -11,16 +11,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from peftviz.core.plan import Freed
 from peftviz.errors import VerificationError
-from peftviz.live.peft_facts import MERGED_OF_LAYER, handle_kind, is_peft_class
+from peftviz.live.peft_facts import handle_kind
 from peftviz.live.removal.activity import read_activity
-from peftviz.live.removal.prepare import Prepared, storage_bytes
+from peftviz.live.removal.prepare import Prepared, merged_layers
 from peftviz.live.removal.retainers import holders_of
-from peftviz.live.removal.survey import Survey
-from peftviz.live.removal.sweep import as_list, find_traces
+from peftviz.live.removal.sweep import find_traces
 
 if TYPE_CHECKING:
     import torch
 
+    from peftviz.live.removal.survey import Survey
     from peftviz.live.snapshots.walk import Walk
 
 MAX_EXPLAINED = 4
@@ -37,18 +37,11 @@ class Before:
 
 def note_before(prepared: Prepared) -> Before:
     """Notes the flags and merged adapters of everything that survives."""
-    return Before(
-        flags={id(parameter): parameter.requires_grad for parameter in prepared.survey.parameters},
-        merged=_merged(prepared.survey),
-    )
+    return Before(flags=prepared.survey.tree.flags, merged=_merged(prepared.survey))
 
 
 def _merged(survey: Survey) -> dict[int, list[str]]:
-    return {
-        id(holder.module): as_list(vars(holder.module)[MERGED_OF_LAYER])
-        for holder in survey.holders
-        if vars(holder.module).get(MERGED_OF_LAYER) and is_peft_class(type(holder.module))
-    }
+    return {id(holder.module): noted for holder, noted in merged_layers(survey)}
 
 
 def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> None:
@@ -57,12 +50,13 @@ def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> 
     Args:
         prepared: The plan and the objects it was made from.
         before: What must not change.
-        recorded: A walk of what is left that kept its objects, where there is one.
+        recorded: A walk of what is left that kept its objects, where there is one; it serves if its root is the same.
 
     Raises:
         VerificationError: Something is not as promised.
     """
-    survey = prepared.survey.again(recorded)
+    same_root = recorded is not None and recorded.model is prepared.survey.model
+    survey = prepared.survey.anew(recorded if same_root else None)
     plan = prepared.plan
     paths = survey.tree.paths
     wrong = find_traces(survey, frozenset(plan.names), set(prepared.survey.names) | set(plan.names))
@@ -74,15 +68,13 @@ def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> 
             else []
         )
         wrong += [f"{paths[place.row]} is still wrapped" for place in survey.places]
-    arriving = {id(parameter) for swap in prepared.swaps for parameter in swap.parameters()}
-    expected = (set(map(id, prepared.survey.parameters)) - prepared.doomed_ids) | arriving
-    if set(map(id, survey.parameters)) != expected:
-        wrong.append(f"{len(expected)} parameters should be left, there are {len(survey.parameters)}")
-    flips = 0
-    for parameter in prepared.survey.parameters:
-        planned = prepared.flags.get(id(parameter))
-        flips += parameter.requires_grad != (before.flags[id(parameter)] if planned is None else planned[1])
-    if flips:
+    found = survey.tree.flags
+    expected = {key: flag for key, flag in before.flags.items() if key not in prepared.doomed_ids}
+    expected.update((key, flag) for key, (_, flag) in prepared.flags.items())
+    expected.update((id(new), new.requires_grad) for swap in prepared.swaps for new in swap.parameters())
+    if found.keys() != expected.keys():
+        wrong.append(f"{len(expected)} parameters should be left, there are {len(found)}")
+    if flips := sum(found[key] != flag for key, flag in expected.items() if key in found):
         wrong.append(f"requires_grad of {flips} parameters is not as planned")
     gone = set(plan.names)
     merged = {key: [name for name in names if name not in gone] for key, names in before.merged.items()}
@@ -105,17 +97,15 @@ class Watched:
 
     def __init__(self, prepared: Prepared) -> None:
         self._paths = prepared.survey.tree.paths
-        self._tensors = [
-            (container.owner.row, f"{container.name}.{path}", weakref.ref(tensor))
-            for container, path, tensor in prepared.doomed
-        ]
+        self._tensors = [(row, path, weakref.ref(tensor)) for row, path, tensor in prepared.doomed]
         self._storages: dict[int, tuple[StorageWeakRef, int]] = {}
         for *_, tensor in prepared.doomed:
             try:
                 storage = tensor.untyped_storage()
             except (NotImplementedError, RuntimeError):
                 continue
-            self._storages.setdefault(storage._cdata, (StorageWeakRef(storage), storage_bytes(tensor)))
+            if storage._cdata not in self._storages:
+                self._storages[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
 
     def measure(self) -> Freed:
         """Looks what is gone; collects garbage first when something is not."""

@@ -37,13 +37,15 @@ class TensorRecorder:
         names: Interned attribute names, shared with the module walk.
         registry: Source of the serial numbers.
         values: `"off"`, `"sample"` or `"full"`.
-        keep: Whether `parameters` is wanted once they are settled.
+        keep: Whether the tensors themselves are wanted once they are settled.
 
     Attributes:
-        parameters: Every parameter once, in the order of the rows.
+        objects: The tensor of each row; empty unless they were kept.
+        parameters: Every parameter once, in the order of the rows; empty unless they were kept.
     """
 
     def __init__(self, names: Interner[str], registry: IdentityRegistry, *, values: str, keep: bool = False) -> None:
+        self.objects: list[torch.Tensor] = []
         self.parameters: list[torch.nn.Parameter] = []
         self._keep = keep
         self._names = names
@@ -153,9 +155,9 @@ class TensorRecorder:
         del names, entry
         self.identity = compact(self._registry.serials(self._tensors), signed=True)[order]
         if self._keep:
-            rows = order[(self.flags & np.uint8(TensorFlag.BUFFER)) == 0].tolist()
-            found: Any = map(self._tensors.__getitem__, rows)
-            self.parameters = list({id(parameter): parameter for parameter in found}.values())
+            self.objects = list(map(self._tensors.__getitem__, order.tolist()))
+            found: Any = list(compress(self.objects, (self.flags & np.uint8(TensorFlag.BUFFER)) == 0))
+            self.parameters = list(dict(zip(map(id, found), found, strict=True)).values())
         self._tensors.clear()
         kind = drain(self._kind_codes)[order]
         specs: Interner[tuple[Any, ...]] = Interner()

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+import functools
+from itertools import compress
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from peftviz.core.paths import Paths
-from peftviz.core.tables import ModuleFlag
+from peftviz.core.tables import ModuleFlag, TensorFlag
 from peftviz.live.peft_facts import REGISTRY_ATTRIBUTES
 from peftviz.live.snapshots.capture import record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
 
     from peftviz.live.snapshots.walk import Walk
-
-_slots = attrgetter("__dict__")
-_modules = itemgetter("_modules")
-_parameters = itemgetter("_parameters")
 
 
 class Tree:
@@ -33,6 +27,7 @@ class Tree:
         recorded: A walk of it that kept its objects, the model unchanged since; made here when there is none.
 
     Attributes:
+        walk: The columns.
         modules: The module of each row.
         parents: Row of its parent, -1 for the root.
         names: Its name there.
@@ -46,6 +41,7 @@ class Tree:
 
     def __init__(self, model: torch.nn.Module, recorded: Walk | None = None) -> None:
         found = recorded or record(model, values="off", keep=True)
+        self.walk = found
         self.modules = found.modules
         self.parents: list[int] = found.parent.tolist()
         self.names = list(map(list(found.names).__getitem__, found.name.tolist()))
@@ -63,38 +59,15 @@ class Tree:
         self.registered = [row for row in registries if not of_peft[row]]
         self.parameters = found.tensors.parameters
 
+    @functools.cached_property
+    def flags(self) -> dict[int, bool]:
+        """`requires_grad` of every parameter when the tree was walked, by `id`."""
+        tensors = self.walk.tensors
+        is_parameter = (tensors.flags & TensorFlag.BUFFER) == 0
+        flags = ((tensors.flags & TensorFlag.REQUIRES_GRAD) != 0)[is_parameter].tolist()
+        return dict(zip(map(id, compress(tensors.objects, is_parameter)), flags, strict=True))
+
 
 def _is_hooked(module: torch.nn.Module) -> bool:
     slots = vars(module)
     return bool(slots.get("_forward_hooks") or slots.get("_forward_pre_hooks"))
-
-
-def reach(model: torch.nn.Module) -> tuple[set[int], list[torch.nn.Parameter]]:
-    """`id` of each module of a model, and every parameter once: the least that a walk can read."""
-    seen: set[int] = set()
-    tensors: list[torch.nn.Parameter | None] = []
-    level: list[Any] = [model]
-    while level:
-        fresh = dict(zip(map(id, level), level, strict=True))
-        if not seen.isdisjoint(fresh):
-            fresh = {mark: module for mark, module in fresh.items() if mark not in seen}
-        seen.update(fresh)
-        slots: list[Mapping[str, Any]] = list(map(_slots, fresh.values()))
-        try:
-            children = list(map(_modules, slots))
-        except KeyError:
-            slots = list(map(_slots_of, fresh.values()))
-            children = list(map(_modules, slots))
-        tensors += chain.from_iterable([own.values() for own in map(_parameters, slots) if own])
-        level = list(chain.from_iterable([inner.values() for inner in children if inner]))
-        if None in level:
-            level = [module for module in level if module is not None]
-    return seen, list({id(item): item for item in tensors if item is not None}.values())
-
-
-def _slots_of(module: torch.nn.Module) -> Mapping[str, Any]:
-    slots = vars(module)
-    if "_modules" in slots:
-        return slots
-    empty: dict[str, Any] = {key: {} for key in ("_parameters", "_forward_hooks", "_forward_pre_hooks")}
-    return {**empty, "_modules": dict(module.named_children())}
