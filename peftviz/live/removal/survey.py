@@ -177,13 +177,15 @@ class Survey:
     def _contents(self) -> tuple[list[Container], list[tuple[torch.nn.Module, list[Container]]], set[int]]:
         walk, modules, names = self.tree.walk, self.tree.modules, self.tree.names
         rows = _container_rows(walk)
-        slots = list(map(_slots, map(modules.__getitem__, rows.tolist())))
-        filled = list(map(any, map(_stores, slots)))
-        if any(map(_keys, slots)):  # of a container that holds nothing else, perhaps
-            filled = [some or bool(_keys(own)) for some, own in zip(filled, slots, strict=True)]
-        rows = rows[filled]
         expanded = np.arange(len(modules))
         expanded[walk.alias_rows] = walk.alias_targets
+        is_filled = np.zeros(len(modules), bool)
+        is_filled[walk.parent[1:]] = is_filled[walk.tensors.owner] = True
+        bare = rows[~is_filled[expanded[rows]]].tolist()  # these hold nothing, unless it is no module and no tensor
+        slots = map(_slots, map(modules.__getitem__, bare))
+        odd = [row for row, own in zip(bare, slots, strict=True) if any(_stores(own)) or _keys(own)]
+        is_filled[expanded[odd]] = True
+        rows = rows[is_filled[expanded[rows]]]
         holders = {holder.row: holder for holder in self.holders}
         shared: set[int] = set()
         found: dict[int, Container] = {}

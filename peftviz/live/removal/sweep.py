@@ -14,7 +14,8 @@ Everything here reads. `Edits` only notes what has to be done to which dictionar
 from __future__ import annotations
 
 import functools
-from operator import itemgetter
+from itertools import repeat
+from operator import contains, itemgetter
 from types import CellType
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ from peftviz.live.removal.journal import MISSING
 from peftviz.live.snapshots.module_state import NON_PERSISTENT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
     from peftviz.live.removal.journal import Edit
@@ -84,10 +85,10 @@ class Edits:
         """Notes `del mapping[key]`; False when that key has an edit already."""
         return self.set(mapping, key, MISSING)
 
-    def delete_from_each(self, mappings: Iterable[dict[Any, Any]], key: Any) -> None:
+    def delete_from_each(self, mappings: Sequence[dict[Any, Any]], key: Any) -> None:
         """Notes `del mapping[key]` of many dictionaries, but where that key has an edit already."""
         edited = self._edited.setdefault(key, set())
-        fresh = {id(mapping): mapping for mapping in mappings}
+        fresh = dict(zip(map(id, mappings), mappings, strict=True))
         if not edited.isdisjoint(fresh):
             fresh = {mark: mapping for mark, mapping in fresh.items() if mark not in edited}
         edited.update(fresh)
@@ -175,7 +176,7 @@ def sweep_state(
         keyed = {attribute: there for attribute in attributes if (there := alike.keyed(attribute, names, known))}
         for attribute, there in list(keyed.items()):
             mappings = list(map(itemgetter(attribute), slots))
-            if all(name in mapping for name in there for mapping in mappings):
+            if all(all(map(contains, mappings, repeat(name))) for name in there):
                 for name in there:
                     edits.delete_from_each(mappings, name)
             else:  # a key that only reads like the name

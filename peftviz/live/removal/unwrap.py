@@ -38,10 +38,11 @@ def empty_wrappers(
         The wrappers by `id`.
     """
     found: dict[int, torch.nn.Module] = {}
+    fully = {keys: names.issuperset(keys) for keys in {container.keys for container in survey.containers}}
     stays = {
         id(container.owner.module)
         for container in survey.containers
-        if id(container.module) not in survey.shared and not names.issuperset(container.keys)
+        if not fully[container.keys] and id(container.module) not in survey.shared
     }
     verdicts: dict[int, bool] = dict.fromkeys(stays, False)
     for _, _, module, _ in survey.places:
