@@ -61,7 +61,7 @@ class AdapterMachine(RuleBasedStateMachine):
         self.tainted = False
         self.expected: set[str] = set()
         self.pristine = True  # the base has its first values still
-        self.rebuildable = True  # the adapters can be made anew from their configs
+        self.rebuildable = True  # the adapters can be made anew from their configs, on a base made anew
         self.seed = 0
         self.previous: Any = None
         self.folder = Path(tempfile.mkdtemp())
@@ -289,6 +289,7 @@ class AdapterMachine(RuleBasedStateMachine):
             assert torch.allclose(output(self.base), expected, rtol=0, atol=ROUNDING)
         self.active, self.merged, self.enabled = [], [], True
         self.pristine = False
+        self.rebuildable &= not any("no longer tied" in warning for warning in report.warnings)
         self.baseline, self.base_facts = peftviz.capture(self.base), describe(self.base)
         if list(compare(plain(self.base_facts), plain(describe(self.family.build())))):
             self.rebuildable = False  # a trained head that was merged parted the tied pair
