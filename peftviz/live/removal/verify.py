@@ -7,19 +7,23 @@ import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from peftviz.core.plan import Freed
+from peftviz.core.tables import TensorFlag
 from peftviz.errors import VerificationError
 from peftviz.live.peft_facts import handle_kind
 from peftviz.live.removal.activity import read_activity
 from peftviz.live.removal.prepare import Prepared, merged_layers
 from peftviz.live.removal.retainers import holders_of
 from peftviz.live.removal.sweep import find_traces
+from peftviz.live.snapshots.identity import REGISTRY
 
 if TYPE_CHECKING:
     import torch
 
+    from peftviz.core.tables import BoolArray, IntArray
     from peftviz.live.removal.survey import Survey
     from peftviz.live.snapshots.walk import Walk
 
@@ -29,15 +33,39 @@ MAX_EXPLAINED = 4
 
 @dataclass
 class Before:
-    """What must not change, noted before the first mutation."""
+    """What must not change, noted before the first mutation.
 
-    flags: dict[int, bool]
+    Attributes:
+        flags: Serial number of each parameter, ascending, and its `requires_grad`.
+        merged: Adapters that are merged into a layer, by `id` of the layer.
+    """
+
+    flags: tuple[IntArray, BoolArray]
     merged: dict[int, list[str]]
 
 
 def note_before(prepared: Prepared) -> Before:
     """Notes the flags and merged adapters of everything that survives."""
-    return Before(flags=prepared.survey.tree.flags, merged=_merged(prepared.survey))
+    return Before(flags=_flags(prepared.survey.tree.walk), merged=_merged(prepared.survey))
+
+
+def _flags(walk: Walk) -> tuple[IntArray, BoolArray]:
+    tensors = walk.tensors
+    is_parameter = (tensors.flags & TensorFlag.BUFFER) == 0
+    serials, rows = np.unique(tensors.identity[is_parameter], return_index=True)
+    return serials, ((tensors.flags & TensorFlag.REQUIRES_GRAD) != 0)[is_parameter][rows]
+
+
+def _flags_as_planned(prepared: Prepared, before: Before) -> tuple[IntArray, BoolArray]:
+    serials, flags = before.flags
+    stays = np.isin(serials, REGISTRY.serials([tensor for *_, tensor in prepared.doomed]), invert=True)
+    serials, flags = serials[stays], flags[stays]
+    changed = list(prepared.flags.values())
+    places = np.searchsorted(serials, REGISTRY.serials([parameter for parameter, _ in changed]))
+    flags[places] = [flag for _, flag in changed]
+    arriving = [parameter for swap in prepared.swaps for parameter in swap.parameters()]
+    serials, rows = np.unique(np.concatenate([serials, REGISTRY.serials(arriving)]), return_index=True)
+    return serials, np.concatenate([flags, [bool(parameter.requires_grad) for parameter in arriving]])[rows]
 
 
 def _merged(survey: Survey) -> dict[int, list[str]]:
@@ -68,13 +96,11 @@ def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> 
             else []
         )
         wrong += [f"{paths[place.row]} is still wrapped" for place in survey.places]
-    found = survey.tree.flags
-    expected = {key: flag for key, flag in before.flags.items() if key not in prepared.doomed_ids}
-    expected.update((key, flag) for key, (_, flag) in prepared.flags.items())
-    expected.update((id(new), new.requires_grad) for swap in prepared.swaps for new in swap.parameters())
-    if found.keys() != expected.keys():
+    (expected, planned), (found, flags) = _flags_as_planned(prepared, before), _flags(survey.tree.walk)
+    if not np.array_equal(found, expected):
         wrong.append(f"{len(expected)} parameters should be left, there are {len(found)}")
-    if flips := sum(found[key] != flag for key, flag in expected.items() if key in found):
+    _, ours, theirs = np.intersect1d(expected, found, assume_unique=True, return_indices=True)
+    if flips := np.count_nonzero(planned[ours] != flags[theirs]):
         wrong.append(f"requires_grad of {flips} parameters is not as planned")
     gone = set(plan.names)
     merged = {key: [name for name in names if name not in gone] for key, names in before.merged.items()}

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from peftviz.core.paths import Paths
-from peftviz.core.tables import ModuleFlag, TensorFlag
+from peftviz.core.tables import ModuleFlag
 from peftviz.live.peft_facts import REGISTRY_ATTRIBUTES
 from peftviz.live.snapshots.capture import record
 
@@ -58,14 +56,6 @@ class Tree:
         registries = sorted(row for row, module in found.registries if attribute in vars(module))
         self.registered = [row for row in registries if not of_peft[row]]
         self.parameters = found.tensors.parameters
-
-    @functools.cached_property
-    def flags(self) -> dict[int, bool]:
-        """`requires_grad` of every parameter when the tree was walked, by `id`."""
-        tensors = self.walk.tensors
-        is_parameter = (tensors.flags & TensorFlag.BUFFER) == 0
-        flags = ((tensors.flags & TensorFlag.REQUIRES_GRAD) != 0)[is_parameter].tolist()
-        return dict(zip(map(id, compress(tensors.objects, is_parameter)), flags, strict=True))
 
 
 def _is_hooked(module: torch.nn.Module) -> bool:
