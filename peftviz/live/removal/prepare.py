@@ -262,8 +262,7 @@ def _size(prepared: Prepared) -> tuple[int, int]:
     tensors = prepared.survey.tree.walk.tensors
     if len(prepared.doomed_rows) < len(prepared.doomed):
         return len(prepared.doomed_ids), _size_of_objects(prepared)
-    goes = np.zeros(len(tensors.storage), bool)
-    goes[prepared.doomed_rows] = True
+    goes = np.isin(tensors.identity, tensors.identity[prepared.doomed_rows])  # at each of their places
     kept = np.zeros(len(goes), bool)
     kept[tensors.storage[~goes]] = True
     leaders = np.unique(tensors.storage[goes])
