@@ -159,7 +159,7 @@ def test_a_plan_touches_nothing(name: str) -> None:
     assert str(plan) == str(plan_deletion(model, names[0], **options))
 
 
-@pytest.mark.parametrize("drop", ["remove", "activate", "unwrap", "registry", "flag", "target"])
+@pytest.mark.parametrize("drop", ["remove", "forget", "activate", "unwrap", "registry", "flag", "target"])
 def test_a_result_that_is_not_as_planned_is_rolled_back(drop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     handle = two_adapters("other-targets", "peft")
     handle.activate("b")
@@ -169,21 +169,26 @@ def test_a_result_that_is_not_as_planned_is_rolled_back(drop: str, monkeypatch: 
     def careless(*arguments, **options) -> Prepared:
         prepared = prepare(*arguments, **options)
         edits = prepared.edits.list
-        if drop == "remove":
-            edits.pop(next(i for i, edit in enumerate(edits) if edit[0] == "del" and edit[2] == "b"))
+        layer = vars(handle.model.base_model.model.model.layers[0].self_attn.q_proj)
+        if drop in ("remove", "forget"):  # in one of many layers alike
+            dictionary = layer["_modules"]["lora_A"]._modules if drop == "remove" else layer["scaling"]
+            at = next(i for i, (mappings, *_) in enumerate(edits) if any(mapping is dictionary for mapping in mappings))
+            mappings, key, value = edits[at]
+            edits[at] = ([mapping for mapping in mappings if mapping is not dictionary], key, value)
+            assert len(edits[at][0]) == len(mappings) - 1 > 0
         elif drop == "activate":
-            edits.pop(next(i for i, edit in enumerate(edits) if edit[2] == "_active_adapter"))
+            edits.pop(next(i for i, (_, key, _) in enumerate(edits) if key == "_active_adapter"))
         elif drop == "unwrap":
-            edits.pop(next(i for i, edit in enumerate(edits) if edit[2] == "o_proj"))
+            edits.pop(next(i for i, (_, key, _) in enumerate(edits) if key == "o_proj"))
         elif drop == "registry":
-            edits.pop(next(i for i, edit in enumerate(edits) if edit[1] is handle.model.peft_config))
+            edits.pop(next(i for i, (mappings, *_) in enumerate(edits) if mappings[0] is handle.model.peft_config))
         elif drop == "flag":
             last = prepared.survey.parameters[0]
-            edits.append(("set", last.__dict__, "_", 0))
+            edits.append(([last.__dict__], "_", 0))
             monkeypatch.setattr(Journal, "set_requires_grad", lambda *_: None)
         else:
             parameters = handle.model.base_model.model.model.layers[0].mlp.down_proj._parameters
-            edits.append(("set", parameters, "weight", torch.nn.Parameter(torch.zeros(1))))
+            edits.append(([parameters], "weight", torch.nn.Parameter(torch.zeros(1))))
         return prepared
 
     monkeypatch.setattr(deletion, "prepare", careless)

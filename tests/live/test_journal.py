@@ -7,7 +7,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from peftviz.live.removal.journal import Journal
+from peftviz.live.removal.journal import MISSING, Journal
 
 
 def test_items_come_back_at_their_place() -> None:
@@ -20,6 +20,34 @@ def test_items_come_back_at_their_place() -> None:
     assert mapping == {"c": 4, "d": 5}
     journal.rollback()
     assert list(mapping.items()) == [("a", 1), ("b", 2), ("c", 3)]
+
+
+def test_many_dictionaries_lose_a_key_as_one() -> None:
+    mappings = [{"a": 1, "b": 2}, OrderedDict(b=3, c=4), {"b": 5}]
+    before = [list(mapping.items()) for mapping in mappings]
+    journal = Journal()
+    journal.del_item_of_each(mappings, "b")
+    assert [list(mapping) for mapping in mappings] == [["a"], ["c"], []]
+    assert len(journal) == 1
+    journal.rollback()
+    assert [list(mapping.items()) for mapping in mappings] == before
+
+
+def test_what_stops_half_way_through_many_is_undone() -> None:
+    mappings = [{"a": number, "b": number, "c": number} for number in range(4)]
+    before = [list(mapping.items()) for mapping in mappings]
+
+    class Stopped(Journal):
+        def checkpoint(self) -> None:
+            if "b" not in mappings[1]:
+                raise KeyboardInterrupt
+
+    journal = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        journal.edit([(mappings, "b", MISSING)])
+    assert ["b" in mapping for mapping in mappings] == [False, False, True, True]
+    journal.rollback()
+    assert [list(mapping.items()) for mapping in mappings] == before
 
 
 def test_ordered_dictionaries_too() -> None:
