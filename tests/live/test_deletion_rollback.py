@@ -169,7 +169,7 @@ def test_a_result_that_is_not_as_planned_is_rolled_back(drop: str, monkeypatch: 
     def careless(*arguments, **options) -> Prepared:
         prepared = prepare(*arguments, **options)
         edits = prepared.edits.list
-        layer = vars(handle.model.base_model.model.model.layers[0].self_attn.q_proj)
+        layer = vars(handle.model.base_model.model.model.layers[0].self_attn.v_proj)
         if drop in ("remove", "forget"):  # in one of many layers alike
             dictionary = layer["_modules"]["lora_A"]._modules if drop == "remove" else layer["scaling"]
             at = next(i for i, (mappings, *_) in enumerate(edits) if any(mapping is dictionary for mapping in mappings))
