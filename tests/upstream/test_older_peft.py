@@ -20,10 +20,12 @@ ALARMS = ("test_audit_matrix.py",)
 STATES = (
     "test_audit_residue.py",
     "test_audit_structure.py",
+    "test_audit_tokens.py",
     "test_deletion.py",
     "test_deletion_last.py",
     "test_deletion_oracle.py",
     "test_deletion_rollback.py",
+    "test_deletion_ways.py",
     "test_repair.py",
     "test_repair_findings.py",
     "test_switching.py",
@@ -76,6 +78,18 @@ def test_the_release_is_the_one_that_is_imported(version: str) -> None:
 def test_what_changes_a_model_on(version: str, files: tuple[str, ...]) -> None:
     paths = [f"tests/live/{file}" for file in files]
     result = run(version, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *paths)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
+    assert " passed" in result.stdout
+
+
+LORA_STATES = "the_fallback or (LORA and (odd or inference))"
+"""What these releases are tested on of the states; older PEFT's own failed operations leave more than they add."""
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_states_of_lora_on(version: str) -> None:
+    options = ("-q", "--tb=short", "-p", "no:cacheprovider", "-k", LORA_STATES)
+    result = run(version, "-m", "pytest", *options, "tests/live/test_deletion_states.py")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
     assert " passed" in result.stdout
 
