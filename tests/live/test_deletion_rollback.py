@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from peft import get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from peftviz import capture
 from peftviz.errors import VerificationError
@@ -159,7 +160,21 @@ def test_a_plan_touches_nothing(name: str) -> None:
     assert str(plan) == str(plan_deletion(model, names[0], **options))
 
 
-@pytest.mark.parametrize("drop", ["remove", "forget", "activate", "unwrap", "registry", "flag", "target"])
+NOTICED = {
+    "remove": "lora_A holds 'b'",
+    "forget": "scaling",
+    "activate": "'b'",
+    "unwrap": "o_proj",
+    "registry": "'b'",
+    "flag": "requires_grad of .* is not as planned",
+    "target": "parameters should be left",
+    "inactive": r"active adapters are \[\], not \['a'\]",
+    "merged": "other adapters are merged than before",
+}
+"""By what goes wrong, what the verification says of it."""
+
+
+@pytest.mark.parametrize("drop", NOTICED)
 def test_a_result_that_is_not_as_planned_is_rolled_back(drop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     handle = two_adapters("other-targets", "peft")
     handle.activate("b")
@@ -186,12 +201,19 @@ def test_a_result_that_is_not_as_planned_is_rolled_back(drop: str, monkeypatch: 
             last = prepared.survey.parameters[0]
             edits.append(([last.__dict__], "_", 0))
             monkeypatch.setattr(Journal, "set_requires_grad", lambda *_: None)
+        elif drop in ("inactive", "merged"):
+            slot, value = ("_active_adapter", []) if drop == "inactive" else ("merged_adapters", ["a"])
+            layers = [vars(module) for module in handle.model.modules() if isinstance(module, BaseTunerLayer)]
+            edits.append((layers, slot, value))
+            if drop == "inactive":
+                edits.append(([vars(handle.model), vars(handle.model.base_model)], "active_adapter", []))
         else:
             parameters = handle.model.base_model.model.model.layers[0].mlp.down_proj._parameters
             edits.append(([parameters], "weight", torch.nn.Parameter(torch.zeros(1))))
         return prepared
 
     monkeypatch.setattr(deletion, "prepare", careless)
-    with pytest.raises(VerificationError, match="as it was before"):
+    with pytest.raises(VerificationError, match=NOTICED[drop]) as failure:
         delete_adapter(handle.model, "b")
+    assert "as it was before" in failure.value.hint
     assert photograph(handle.model) == before
