@@ -16,7 +16,7 @@ from peftviz.auditing import assert_clean, audit
 from peftviz.core.audit import Audit, Finding
 from peftviz.errors import AuditFailure, ModelError
 from tests.live.audited import HEAD, base, delete_per_layer, lora, two
-from tests.live.zoo import HAS_TOKENS, LONE, Handle, output
+from tests.live.zoo import HAS_TOKENS, LONE, METHODS, Handle, adapter_alone, output
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # PEFT warns of some of what is done here on purpose
@@ -102,6 +102,20 @@ def test_the_last_adapter_deleted() -> None:
     stale = [finding for finding in result.of("PV201") if finding.path == ""]
     assert [finding.adapter for finding in stale] == ["a"]  # PeftModel.active_adapter
     assert only(result, "PV301").evidence["parameters"] == 21
+
+
+def test_wrappers_that_lose_weights_at_the_next_load_are_seen_for_every_method() -> None:
+    """Those with a constant of their own, like BOFT's, among them."""
+    wrapped, missed = 0, []
+    for name, case in METHODS.items():
+        handle = adapter_alone(case, "peft")
+        handle.model.delete_adapter("a")
+        if any(".base_layer." in f".{key}" for key in handle.base.state_dict()):
+            wrapped += 1
+            if not audit(handle.base).of("PV102"):
+                missed.append(name)
+    assert wrapped
+    assert missed == []
 
 
 def test_the_last_adapter_deleted_through_transformers() -> None:

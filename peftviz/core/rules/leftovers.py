@@ -14,7 +14,7 @@ from peftviz.core.rules.entries import short_name
 from peftviz.core.rules.facts import Facts, alike
 from peftviz.core.rules.rule import Rule
 from peftviz.core.rules.states import MERGED, NON_PERSISTENT, StateFacts
-from peftviz.core.tables import IntArray, Role
+from peftviz.core.tables import IntArray, Role, TensorFlag
 
 SHOWN_PATHS = 8
 """How many paths of a group of like places the evidence lists."""
@@ -76,13 +76,14 @@ def empty_wrapper_rows(facts: Facts) -> IntArray:
     holders = once(modules.parent[containers])
     used = np.zeros(len(modules), bool)
     used[modules.parent[containers[filled[containers]]]] = True
-    owns_tensor = np.zeros(len(modules), bool)
-    owns_tensor[snapshot.tensors.owner] = True
+    owns_weights = np.zeros(len(modules), bool)
+    own = (snapshot.tensors.flags & TensorFlag.BUFFER) == 0  # a constant that layers keep, like BOFT's, trains nothing
+    owns_weights[snapshot.tensors.owner[own]] = True
     wraps = np.zeros(len(modules), bool)
     inner = np.isin(modules.role, (Role.WRAPPED, Role.WRAPPER)) & (modules.parent >= 0)
     wraps[modules.parent[inner]] = True
     wraps[[start for start, _, _ in facts.registries]] = False
-    empty = holders[(modules.role[holders] == Role.WRAPPER) & wraps[holders] & ~used[holders] & ~owns_tensor[holders]]
+    empty = holders[(modules.role[holders] == Role.WRAPPER) & wraps[holders] & ~used[holders] & ~owns_weights[holders]]
     around = modules.parent[empty]
     passes_on = (modules.role[around] == Role.WRAPPER) & facts.peft[around] & ~np.isin(around, holders)
     passes_on &= ~np.isin(around, [start for start, _, _ in facts.registries])

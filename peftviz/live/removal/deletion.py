@@ -63,9 +63,9 @@ class Report(Displayed):
     @functools.cached_property
     def audit(self) -> Audit:
         """What is left to be said about the model afterwards."""
-        from peftviz.auditing import audit
+        from peftviz.core.audit import audit_snapshot
 
-        return audit(self.after, baseline=self.baseline)
+        return audit_snapshot(self.after, baseline=self.baseline)
 
 
 @dataclass(frozen=True, eq=False)
