@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from peftviz.core.audit import audit_snapshot
 from peftviz.core.diff import diff
@@ -356,7 +357,7 @@ def test_any_two_states_of_a_page_are_compared(open_page: Callable[..., Any]) ->
         page.locator(".header").get_by_text(f"step {index} of 3").wait_for()
         assert versus.locator("option:disabled").count() == 0
         if index != base:
-            assert page.locator(".header").get_by_text("compared with").count() == (base != index - 1)
+            expect(page.locator(".header").get_by_text("compared with")).to_have_count(int(base != index - 1))
         else:
             page.get_by_role("button", name="Side by side").wait_for(state="hidden")
     assert page.get_by_text("not in this page").is_hidden()
