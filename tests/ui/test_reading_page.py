@@ -363,6 +363,23 @@ def test_any_two_states_of_a_page_are_compared(open_page: Callable[..., Any]) ->
     assert page.get_by_text("not in this page").is_hidden()
 
 
+def test_a_reader_in_a_hurry_gets_the_step_and_the_comparison_asked_for(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    steps = page.get_by_role("navigation").first.get_by_role("listitem").get_by_role("button")
+    versus = page.get_by_role("combobox", name="Compare with").element_handle()
+    page.evaluate(
+        """([first, second, versus]) => {
+          first.click();
+          second.click();
+          versus.value = "0";
+          versus.dispatchEvent(new Event("change"));
+        }""",
+        [steps.nth(3).element_handle(), steps.nth(2).element_handle(), versus],
+    )
+    page.locator(".header").get_by_text("step 2 of 3").wait_for()
+    page.locator(".header").get_by_text("compared with watch(model)").wait_for()
+
+
 def test_a_page_without_room_says_what_it_leaves_out(
     open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

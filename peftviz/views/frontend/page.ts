@@ -21,6 +21,7 @@ export async function startPage(): Promise<void> {
   const page = JSON.parse(document.getElementById("peftviz-steps")!.textContent!) as Page;
   place.replaceChildren();
   document.documentElement.lang = speak(page.texts);
+  let turn = 0;
   const viewOf = (index: number, base: number): number => page.views.findIndex((view) => view.index === index && view.base === base);
   const app: App = new App({
     offers: [],
@@ -31,11 +32,13 @@ export async function startPage(): Promise<void> {
   await open(page.start, 0);
 
   async function open(at: number, index: number): Promise<void> {
+    const mine = ++turn;
     const found = at >= 0 ? at : page.views.findIndex((view) => view.index === index);
     try {
       const text = document.getElementById(`peftviz-table-${found}`)!.textContent!;
       const packed = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-      app.show(await read(packed), page.steps, page.views[found]);
+      const table = await read(packed);
+      if (mine === turn) app.show(table, page.steps, page.views[found]);
     } catch {
       app.fail({ what: say("damaged"), where: "", hint: say("damagedHint") });
     }

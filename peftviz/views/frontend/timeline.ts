@@ -28,6 +28,8 @@ export class TimelineView {
   readonly #unknown: IntersectionObserver;
   #steps: StepEntry[] = [];
   #shown: View = { index: 0, base: 0, title: "", lines: [] };
+  /** The state that the reader asked for last, on show or on its way. */
+  #wanted = 0;
   #base = PREVIOUS;
   #asking: Promise<unknown> = Promise.resolve();
 
@@ -47,6 +49,7 @@ export class TimelineView {
 
   show(steps: StepEntry[], view: View): void {
     this.#shown = view;
+    this.#wanted = view.index;
     this.#steps = steps;
     this.root.hidden = steps.length === 0;
     this.#comparing.hidden = steps.length < 2;
@@ -67,7 +70,7 @@ export class TimelineView {
 
   /** Goes to the next or the previous step. */
   step(direction: 1 | -1): void {
-    const index = this.#shown.index + direction;
+    const index = this.#wanted + direction;
     if (index >= 0 && index < this.#steps.length) this.#go(index);
   }
 
@@ -133,10 +136,11 @@ export class TimelineView {
     this.#base = base;
     this.#desk.outside.setBaseline?.(base);
     this.#fillVersus();
-    this.#go(this.#shown.index);
+    this.#go(this.#wanted);
   }
 
   #go(index: number): void {
+    this.#wanted = index;
     this.#desk.outside.jump(index, this.#base === PREVIOUS ? Math.max(0, index - 1) : this.#base);
   }
 
