@@ -12,6 +12,7 @@ from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 
 from peftviz.errors import AdapterError
 from peftviz.live.removal.deletion import delete_adapter
+from peftviz.live.removal.repair import repair
 from tests.live.zoo import (
     METHODS,
     Case,
@@ -194,6 +195,21 @@ def test_an_adapter_whose_addition_failed_half_way_goes() -> None:
     assert any("ghost" in path.split(".") for path, _ in handle.model.named_modules())
     delete_adapter(handle.model, "ghost")
     assert differences(handle.model, expected.model) == []
+    repaired = adapter_alone(case, "peft")
+    with pytest.raises(ValueError, match="not supported"):
+        repaired.model.add_adapter("ghost", lora(("q_proj", "act_fn")))
+    repair(repaired.model)
+    assert differences(repaired.model, expected.model) == []
+
+
+def test_a_target_that_the_method_cannot_wrap_leaves_the_list_with_the_last_adapter() -> None:
+    """Up to 0.18 PEFT lists a module before it tries to adapt it, and leaves no other trace when none was adapted."""
+    handle = adapter_alone(case_of("LORA-plain"), "peft")
+    with pytest.raises(ValueError, match="not supported"):
+        handle.model.add_adapter("ghost", lora(("act_fn",)))
+    tuner = handle.model.base_model
+    delete_adapter(handle.model, "a")
+    assert tuner.targeted_module_names == []
 
 
 def test_an_adapter_whose_loading_failed_half_way_goes(tmp_path) -> None:

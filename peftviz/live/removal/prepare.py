@@ -212,7 +212,7 @@ def prepare(
         tree = survey.tree
         bare = {tree.paths[row] for row, _ in done if is_bare_afterwards(tree.modules[row], prepared.leaving.keys())}
         bare |= adapted_copies(survey, wanted)
-        correct_targets(survey, bare, edits)
+        correct_targets(survey, bare, edits, strays=mend or is_last or not configs.keys() >= wanted)
     forget_configs(survey, edits, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
     if wanted or done:  # PEFT may have deleted the last one, and left its wrappers
         empty_handles(survey, wanted, edits)

@@ -125,9 +125,18 @@ def adapted_copies(survey: Survey, names: Collection[str]) -> set[str]:
     return {path for path in paths if any(f"{path}.".startswith(f"{copy}.") for copy in copies)}
 
 
-def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) -> None:
-    """Notes the edits that take unwrapped modules off the tuners' lists of what they adapted."""
+def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits, *, strays: bool) -> None:
+    """Notes the edits that take modules off the tuners' lists of what they adapted.
+
+    Args:
+        survey: The model.
+        unwrapped: Paths that have no wrapper any more.
+        edits: Where to note it.
+        strays: Take off every path at which there is no wrapper: older PEFT lists a module before it adapts it, and
+            leaves it there when that fails.
+    """
     gone = set(unwrapped)
+    standing = {survey.tree.paths[place.row] for place in survey.places} - gone if strays else set()
     others = [alike for alike in survey.alike if not is_wrapper(alike.cls)]
     for holder in itertools.chain.from_iterable(alike.holders for alike in others):
         slots = vars(holder.module)
@@ -138,14 +147,17 @@ def correct_targets(survey: Survey, unwrapped: Collection[str], edits: Edits) ->
             prefix = f"{holder.path}.model." if holder.path else "model."
             # a PeftMixedModel notes what it adds later by whole paths
             whole = [path if holder.path and path.startswith(prefix) else prefix + path for path in listed]
-            wanted = {path for path, at in zip(listed, whole, strict=True) if not _is_gone(at, attribute, gone)}
+            wanted = {path for path, at in zip(listed, whole, strict=True) if not _is_in(gone, at, attribute)}
+            if strays and holder.row >= 0:  # the paths of a handle outside the tree are not the tree's
+                wanted &= {path for path, at in zip(listed, whole, strict=True) if _is_in(standing, at, attribute)}
             kept = [path for path in dict.fromkeys(listed) if path in wanted]
             if kept != listed:
                 edits.set(slots, attribute, kept)
 
 
-def _is_gone(path: str, attribute: str, gone: Collection[str]) -> bool:
-    return path in gone or (attribute == TARGETED_ATTRIBUTES[1] and path.rpartition(".")[0] in gone)
+def _is_in(places: Collection[str], path: str, attribute: str) -> bool:
+    """Whether a listed module, or the module of a listed parameter, is one of those."""
+    return path in places or (attribute == TARGETED_ATTRIBUTES[1] and path.rpartition(".")[0] in places)
 
 
 def correct_declarations(layers: Sequence[torch.nn.Module], names: Collection[str], edits: Edits) -> None:
