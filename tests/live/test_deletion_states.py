@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import get_peft_model
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from safetensors import SafetensorError
 
 from peftviz.errors import AdapterError
 from peftviz.live.removal.deletion import delete_adapter
 from peftviz.live.removal.repair import repair
+from peftviz.live.snapshots.capture import capture
+from peftviz.views.inspector.wording import said
 from tests.live.zoo import (
     METHODS,
     Case,
@@ -221,8 +226,69 @@ def test_an_adapter_whose_loading_failed_half_way_goes(tmp_path) -> None:
     with pytest.raises(Exception, match=r"."):
         handle.model.load_adapter(tmp_path / "a", adapter_name="ghost")
     assert any("ghost" in path.split(".") for path, _ in handle.model.named_modules())
-    delete_adapter(handle.model, "ghost")
+    froze = frozen(handle.model)
+    report = delete_adapter(handle.model, "ghost")
+    assert bool(report.warnings) == bool(froze)
+    for count, warning in zip([len(froze)], report.warnings, strict=bool(froze)):
+        assert warning.startswith(f"requires_grad is False for {count} of {count} parameters of 'a'")
+        assert said(warning, "phrase.warn.") is not None
+        assert frozen(handle.model) == froze, "without a baseline nobody can tell"
+        handle.model.set_adapter("a")
     assert differences(handle.model, expected.model) == []
+
+
+def frozen(model: torch.nn.Module) -> list[str]:
+    return [path for path, parameter in model.named_parameters() if ".a." in path and not parameter.requires_grad]
+
+
+def frozen_by_loading(folder: Path, whole: bool) -> tuple[Any, Any]:
+    """A model that trains `a`, a snapshot of it, and `b` loaded, whole or half-way; nothing of `a` trains any more.
+
+    PEFT up to 0.18 freezes it then, newer PEFT does not: here it is done.
+    """
+    handle = adapter_alone(case_of("LORA-heads"), "peft")
+    baseline = capture(handle.model)
+    handle.model.save_pretrained(folder)
+    if not whole:
+        (folder / "a" / "adapter_model.safetensors").write_bytes(b"cut")
+    with contextlib.suppress(SafetensorError):
+        handle.model.load_adapter(folder / "a", adapter_name="b")
+    for path, parameter in handle.model.named_parameters():
+        if ".a." in path:
+            parameter.requires_grad = False
+    return handle, baseline
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["loaded", "failed half-way"])
+def test_an_active_adapter_that_loading_another_froze_trains_again_with_a_baseline(tmp_path, whole: bool) -> None:
+    handle, baseline = frozen_by_loading(tmp_path, whole)
+    count = len(frozen(handle.model))
+    report = delete_adapter(handle.model, "b", baseline=baseline)
+    assert count > 0
+    assert f"requires_grad of {count} parameters, as in the baseline" in [act.detail for act in report.plan.actions]
+    assert report.warnings == ()
+    assert differences(handle.model, adapter_alone(case_of("LORA-heads"), "peft").model) == []
+
+
+def test_repair_lets_it_train_again_when_a_ghost_goes(tmp_path) -> None:
+    handle, baseline = frozen_by_loading(tmp_path, whole=False)
+    count = len(frozen(handle.model))
+    del handle.model.peft_config["b"]
+    report = repair(handle.model, baseline=baseline)
+    assert f"requires_grad of {count} parameters, as in the baseline" in [act.detail for act in report.actions]
+    assert differences(handle.model, adapter_alone(case_of("LORA-heads"), "peft").model) == []
+
+
+def test_what_was_frozen_at_the_baseline_or_is_for_inference_stays_frozen(tmp_path) -> None:
+    handle, _ = frozen_by_loading(tmp_path, whole=False)
+    report = delete_adapter(handle.model, "b", baseline=capture(handle.model))
+    assert report.warnings == ()
+    assert frozen(handle.model)
+    handle, baseline = frozen_by_loading(tmp_path, whole=False)
+    handle.model.peft_config["a"].inference_mode = True
+    report = delete_adapter(handle.model, "b", baseline=baseline)
+    assert report.warnings == ()
+    assert frozen(handle.model)
 
 
 def test_a_copy_that_another_adapter_adapts_because_of_its_name() -> None:

@@ -24,13 +24,15 @@ class Earlier:
     """What a baseline says of what is in the model now.
 
     Attributes:
-        flags: `requires_grad` of each parameter that it knows, by `id`.
+        flags: `requires_grad` of parameters of the base that are to be as they were, by `id`.
+        recorded: `requires_grad` of each parameter that it knows, by `id`.
         settings: Entries of the base's config that are to be as they were.
         hooks: How often each module of the base had each hook, by `id`.
         attributes: Names of the attributes of the base, such as those in which handles of hooks are kept.
     """
 
     flags: dict[int, bool]
+    recorded: dict[int, bool]
     settings: dict[str, Any] = field(default_factory=dict)
     hooks: dict[int, Counter[str]] = field(default_factory=dict)
     attributes: frozenset[str] = frozenset()
@@ -40,8 +42,10 @@ def earlier_of(survey: Survey, baseline: Snapshot | None) -> Earlier | None:
     """Reads a baseline for a model; None without one."""
     if baseline is None:
         return None
+    recorded = _flags(survey, baseline)
     return Earlier(
-        flags=_flags(survey, baseline),
+        flags=recorded,
+        recorded=recorded,
         settings=_settings(survey, baseline),
         hooks=_hooks(survey, baseline),
         attributes=frozenset(baseline.base.attributes),

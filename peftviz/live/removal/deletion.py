@@ -136,7 +136,8 @@ def delete_adapter(
         adapter: Name of the adapter.
         baseline: A snapshot of the model from before the first adapter. With it `requires_grad` of the base
             parameters, what PEFT set in the model's config, and hooks that make its inputs require gradients are
-            as they were when the last adapter goes.
+            as they were when the last adapter goes. In a later one, other adapters are found as well: those train
+            again that adding this one for inference froze.
         unwrap: Take off wrappers that no adapter needs any more; False keeps PEFT's empty wrappers.
         merged: `"refuse"` raises when the adapter is merged, `"unmerge"` takes it out of the base weights first and
             merges the others again. Unmerging leaves the rounding error of the subtraction in the base weights.

@@ -30,6 +30,7 @@ from peftviz.live.removal.adaption import Swap, swaps
 from peftviz.live.removal.doomed import Doomed, doomed_in_containers, doomed_outside, weighers
 from peftviz.live.removal.dtypes import mixed_dtypes
 from peftviz.live.removal.forgetting import empty_handles, forget_configs
+from peftviz.live.removal.frozen import frozen_beside
 from peftviz.live.removal.handles import loses_all
 from peftviz.live.removal.hooks import move_hooks, sweep_input_gradients, sweep_left_by_forwards
 from peftviz.live.removal.keeping import replaced
@@ -218,6 +219,10 @@ def prepare(
         empty_handles(survey, wanted, edits)
     if earlier is not None and (is_last or mend):
         _restore(prepared, earlier, actions, is_last=is_last)
+    frozen = frozen_beside(survey, activity, wanted, earlier)
+    thawed = sum(_flag(prepared, parameter, True) for parameter in frozen.thaw)
+    if thawed:
+        actions.append(("restore", 0, "", f"requires_grad of {thawed} parameters, as in the baseline"))
     actions += [
         ("merge", holder.row, "", f"{_words(tuple(others))} merged again")
         for holder, noted in merged
@@ -227,6 +232,7 @@ def prepare(
         said = ", ".join(sorted({str(dtype).removeprefix("torch.") for _, dtype in prepared.casts}))
         actions.append(("cast", 0, "", f"{len(prepared.casts)} parameters to {said}, like those beside them"))
     count, nbytes = _size(prepared)
+    warnings = limits_of(survey, leave, prepared.doomed_ids, edits, is_last=is_last, earlier=earlier)
     prepared.plan = DeletionPlan(
         adapter=adapter,
         handle=survey.kind or "plain",
@@ -239,7 +245,7 @@ def prepare(
         nbytes=nbytes,
         is_last=is_last,
         unwrap=unwrap,
-        warnings=limits_of(survey, leave, prepared.doomed_ids, edits, is_last=is_last, earlier=earlier),
+        warnings=(*warnings, *frozen.warnings),
         experts=experts_of(configs.get(adapter)),
     )
     prepared.model_after = base_of(survey.model) if is_last and unwrap else survey.model
