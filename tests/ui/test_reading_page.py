@@ -143,6 +143,16 @@ def test_breadcrumbs_lead_up_and_keys_lead_on(open_page: Callable[..., Any]) -> 
     page.get_by_text("step 3 of 3").wait_for()
 
 
+def test_details_of_a_leftover_tell_first_the_steps_and_lead_there(open_page: Callable[..., Any]) -> None:
+    page = open_page()
+    page.locator(".verdict").click()
+    evidence = page.get_by_role("region", name="Details").get_by_role("group").filter(has_text="Evidence · PV101")
+    assert evidence.locator("dt").all_inner_texts()[:2] == ["came with", "since"]
+    assert evidence.locator("dd").first.inner_text().strip() == "2 · add_adapter('math')"
+    evidence.get_by_role("button", name="add_adapter('math')").click()
+    page.locator(".header").get_by_text("step 2 of 3").wait_for()
+
+
 def test_details_tell_the_adapters_of_a_module(open_page: Callable[..., Any]) -> None:
     page = open_page()
     go_to_step(page, 2)

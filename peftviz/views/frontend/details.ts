@@ -15,6 +15,8 @@ import type { Finding } from "./wire.ts";
 
 const MAX_LISTED = 60;
 const SIDES = ["type", "shape", "dtype", "device", "trainable", "elements", "memory"] as const;
+/** Evidence that names steps; it is told first. */
+const STEPS = new Set(["came_with", "since", "steps"]);
 /** How long a button says that the text was copied, in milliseconds. */
 const COPIED = 1600;
 
@@ -76,10 +78,11 @@ function findingNodes(finding: Finding, row: number, deeds: Deeds): Node[] {
 }
 
 function evidenceOf(finding: Finding, steps: readonly StepEntry[], deeds: Deeds): Node[] {
-  const entries = Object.entries(finding.evidence).map(([key, value]): Entry => {
-    const links = key === "steps" && Array.isArray(value) ? value.map((item) => stepLink(item, steps, deeds)) : key === "since" || key === "came_with" ? [stepLink(value, steps, deeds)] : null;
-    return [known(`evidence.${key}`) || key.replaceAll("_", " "), links ? element("span", {}, ...links) : named(key, value)];
-  });
+  const told = Object.entries(finding.evidence).sort(([one], [other]) => Number(STEPS.has(other)) - Number(STEPS.has(one)));
+  const entries = told.map(([key, value]): Entry => [
+    known(`evidence.${key}`) || key.replaceAll("_", " "),
+    STEPS.has(key) ? element("span", {}, ...[value].flat().map((item) => stepLink(item, steps, deeds))) : named(key, value),
+  ]);
   if (finding.upstream?.length) entries.push([say("upstream"), element("span", {}, ...finding.upstream.map(upstreamLink))]);
   return entries.length ? [fold(`${say("evidence")} · ${finding.rule}`, list(entries), true)] : [];
 }
