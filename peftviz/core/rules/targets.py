@@ -65,7 +65,9 @@ def targets_not_adapted(rule: Rule, facts: Facts) -> Iterator[Finding]:
         ends = {target.split(".")[-1] for target in targets}
         last = [code for code, name in enumerate(snapshot.names) if name in ends]
         served = _with_outer_layers(facts, adapted)
-        rows = np.flatnonzero(candidates & np.isin(modules.name, last) & ~np.isin(np.arange(len(modules)), served))
+        start, stop = _reach(facts, adapter.name)
+        rows = start + np.flatnonzero((candidates & np.isin(modules.name, last))[start:stop])
+        rows = rows[~np.isin(rows, served)]
         left_out = [row for row in rows.tolist() if _matches(snapshot.module_path(row), targets)]
         excluded = adapter.config.get("exclude_modules")
         if isinstance(excluded, list):
@@ -142,6 +144,13 @@ def _whole_targets(config: Any) -> list[str]:
     if isinstance(config.get("exclude_modules"), str):
         return []
     return sorted(str(entry) for entry in listed)
+
+
+def _reach(facts: Facts, name: str) -> tuple[int, int]:
+    """The rows in which a config targets modules: those below its registry, which may be one of several models'."""
+    return next(
+        ((start, stop) for start, stop, names in facts.registries if name in names), (0, len(facts.snapshot.modules))
+    )
 
 
 def _adapted(facts: Facts, name: str) -> IntArray:

@@ -111,7 +111,9 @@ def _hooks(survey: Survey, baseline: Snapshot) -> dict[int, Counter[str]]:
 
 def plain_path(path: str) -> str:
     """A path as it reads without PEFT's handles and wrappers."""
-    parts = path.split(".")
-    if tuple(parts[:2]) == MODEL_SLOTS:
-        parts = parts[2:]
+    parts: list[str] = []
+    for part in path.split("."):
+        parts.append(part)
+        if tuple(parts[-2:]) == MODEL_SLOTS:  # handles may lie inside each other, and inside other modules
+            del parts[-2:]
     return ".".join(part for part in parts if part not in _INSERTED)

@@ -26,9 +26,26 @@ if TYPE_CHECKING:
 
 
 def forget_configs(
-    survey: Survey, edits: Edits, names: frozenset[str], *, is_last: bool, unwrap: bool, actions: list[Noted]
+    survey: Survey,
+    edits: Edits,
+    names: frozenset[str],
+    *,
+    is_last: bool,
+    unwrap: bool,
+    also_empty: bool,
+    actions: list[Noted],
 ) -> None:
-    """Notes what registries, the names that handles keep and the marks of a mixin forget."""
+    """Notes what registries, the names that handles keep and the marks of a mixin forget.
+
+    Args:
+        survey: The model.
+        edits: Where to note it.
+        names: Names that go.
+        is_last: Whether no adapter is left.
+        unwrap: Take registries that hold no config any more off models that are not PEFT's.
+        also_empty: Those, too, that held none before.
+        actions: Where to say it.
+    """
     gone_modules: set[str] = set()
     for row, registry in survey.registries:
         for name in registry:
@@ -48,14 +65,17 @@ def forget_configs(
             edits.delete(vars(owner), MODULE_NAMES_OF_HANDLE)  # a base model had no such attribute
         else:
             edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, None if is_last else (listed - gone) or None)
-    if not is_last:
-        return
-    for owner, attribute, row in survey.registry_owners:
-        if not is_peft_class(type(owner)) and unwrap:
-            edits.delete(vars(owner), attribute)
-            actions.append(("forget", row, "", f"attribute {attribute}"))
-    for owner, _, row in survey.registry_owners:
-        if MIXIN_LOADED in vars(owner) and not is_peft_class(type(owner)):
+    emptied = [
+        (owner, attribute, row)
+        for owner, attribute, row in survey.registry_owners
+        if not is_peft_class(type(owner)) and names.issuperset(registry := vars(owner)[attribute])
+        if registry or also_empty
+    ]
+    for owner, attribute, row in emptied if unwrap else ():
+        edits.delete(vars(owner), attribute)
+        actions.append(("forget", row, "", f"attribute {attribute}"))
+    for owner, _, row in emptied:
+        if MIXIN_LOADED in vars(owner):
             if getattr(type(owner), MIXIN_LOADED, None) is False:
                 edits.delete(vars(owner), MIXIN_LOADED)
             else:

@@ -44,6 +44,7 @@ from peftviz.live.removal.unwrap import (
     correct_targets,
     empty_wrappers,
     is_bare_afterwards,
+    plan_taking_out,
     plan_unwrapping,
 )
 from peftviz.live.snapshots.base_model import base_of, config_values
@@ -209,12 +210,15 @@ def prepare(
 
     done = plan_unwrapping(survey, prepared.leaving, edits, kept)
     actions += [("unwrap", row, "", f"{cls} comes off") for row, cls in done]
+    if unwrap:
+        taken = plan_taking_out(survey, wanted, edits, also_empty=is_last or mend)
+        actions += [("unwrap", row, "", f"{cls} comes off") for row, cls in taken]
     if wanted or done:
         tree = survey.tree
         bare = {tree.paths[row] for row, _ in done if is_bare_afterwards(tree.modules[row], prepared.leaving.keys())}
         bare |= adapted_copies(survey, wanted)
         correct_targets(survey, bare, edits, strays=mend or is_last or not configs.keys() >= wanted)
-    forget_configs(survey, edits, wanted, is_last=is_last, unwrap=unwrap, actions=actions)
+    forget_configs(survey, edits, wanted, is_last=is_last, unwrap=unwrap, also_empty=is_last or mend, actions=actions)
     if wanted or done:  # PEFT may have deleted the last one, and left its wrappers
         empty_handles(survey, wanted, edits)
     if earlier is not None and (is_last or mend):

@@ -10,12 +10,15 @@ from peftviz.live.peft_facts import (
     DECLARED_LAYERS,
     TARGETED_ATTRIBUTES,
     WRAPPED_SLOTS,
+    handle_kind,
     is_auxiliary_wrapper,
 )
 from peftviz.live.removal.activity import available_on
+from peftviz.live.removal.handles import loses_all, registry_of_handle
 from peftviz.live.removal.keeping import take_over
 from peftviz.live.removal.survey import Survey, is_dict_like, is_wrapper, keys_of, wrapped_module
 from peftviz.live.removal.sweep import SLOTS, Edits
+from peftviz.live.snapshots.base_model import base_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -99,6 +102,31 @@ def plan_unwrapping(
             inner = wrapped_module(inner)
         if inner is not None and edits.set(vars(parent)["_modules"], name, inner):
             done.append((row, type(module).__name__))
+    return done
+
+
+def plan_taking_out(survey: Survey, names: Collection[str], edits: Edits, *, also_empty: bool) -> list[tuple[int, str]]:
+    """Notes the edits that put the base in the place of handles inside other libraries' modules that lose all adapters.
+
+    Args:
+        survey: The model.
+        names: Names that go.
+        edits: Where to note it.
+        also_empty: Take out those, too, that had no adapter before.
+
+    Returns:
+        Record and class of each handle that goes, every place of it.
+    """
+    done: list[tuple[int, str]] = []
+    tree = survey.tree
+    for row in tree.peft:
+        handle, parent = tree.modules[row], tree.modules[tree.parents[row]]
+        if not row or handle_kind(handle) is None or handle_kind(parent) is not None:
+            continue
+        if not loses_all(handle, names) or not (also_empty or registry_of_handle(handle)):
+            continue
+        if edits.set(vars(parent)["_modules"], tree.names[row], base_of(handle)):
+            done.append((row, type(handle).__name__))
     return done
 
 
