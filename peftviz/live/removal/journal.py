@@ -63,9 +63,9 @@ class Journal:
 
     def set_requires_grad(self, tensor: torch.Tensor, value: bool) -> None:
         """Sets the flag of a leaf tensor."""
-        self._records.append((_restore_requires_grad, (tensor, tensor.requires_grad)))
+        self._records.append((_set_requires_grad, (tensor, tensor.requires_grad)))
         self.checkpoint()
-        tensor.requires_grad = value
+        _set_requires_grad(tensor, value)
 
     def protect_data(self, tensor: torch.Tensor) -> None:
         """Copies the values of a tensor that foreign code is about to change; undoing restores storage and values."""
@@ -133,8 +133,10 @@ def _restore_exactly(mapping: MutableMapping[Any, Any], items: list[tuple[Any, A
         del mapping[key]
 
 
-def _restore_requires_grad(tensor: torch.Tensor, value: bool) -> None:
-    tensor.requires_grad = value
+def _set_requires_grad(tensor: torch.Tensor, value: bool) -> None:
+    """PyTorch lets a tensor that was made in inference mode have the flag in that mode only."""
+    with torch.inference_mode(torch.is_inference_mode_enabled() or tensor.is_inference()):
+        tensor.requires_grad = value
 
 
 def _restore_data(tensor: torch.Tensor, data: torch.Tensor, values: torch.Tensor | None) -> None:

@@ -10,7 +10,10 @@ from tests.live.zoo.recipes import Recipe, layered
 
 
 def shared_store(**options: Any) -> Recipe:
-    """A method that keeps what its adapters share on the tuner: newer PEFT refuses to inject it without one."""
+    """A method that keeps what its adapters share on the tuner: newer PEFT refuses to inject it without one.
+
+    RandLora it does not refuse: a second one takes the projections of the first (`test_deletion_combinations.py`).
+    """
     return Recipe(options, ways=("peft",))
 
 
