@@ -22,6 +22,7 @@ STATES = (
     "test_audit_structure.py",
     "test_audit_tokens.py",
     "test_deletion.py",
+    "test_deletion_inside.py",
     "test_deletion_last.py",
     "test_deletion_oracle.py",
     "test_deletion_rollback.py",

@@ -56,21 +56,23 @@ def forget_configs(
     gone = gone_modules.difference(
         *(saved_modules(config) for name, config in survey.configs.items() if name not in names)
     )
-    owners = [holder.module for alike in survey.alike if not is_wrapper(alike.cls) for holder in alike.holders]
-    for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
-        listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)
-        if not isinstance(listed, set) or not (is_last or listed & gone):
-            continue
-        if (is_last or listed <= gone) and not is_peft_class(type(owner)):
-            edits.delete(vars(owner), MODULE_NAMES_OF_HANDLE)  # a base model had no such attribute
-        else:
-            edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, None if is_last else (listed - gone) or None)
     emptied = [
         (owner, attribute, row)
         for owner, attribute, row in survey.registry_owners
         if not is_peft_class(type(owner)) and names.issuperset(registry := vars(owner)[attribute])
         if registry or also_empty
     ]
+    bare = {id(owner) for owner, _, _ in emptied}
+    owners = [holder.module for alike in survey.alike if not is_wrapper(alike.cls) for holder in alike.holders]
+    for owner in dict.fromkeys([*owners, *(owner for owner, _, _ in survey.registry_owners)]):
+        listed = vars(owner).get(MODULE_NAMES_OF_HANDLE)
+        ends = is_last or id(owner) in bare
+        if not isinstance(listed, set) or not (ends or listed & gone):
+            continue
+        if (ends or listed <= gone) and not is_peft_class(type(owner)):
+            edits.delete(vars(owner), MODULE_NAMES_OF_HANDLE)  # a base model had no such attribute
+        else:
+            edits.set(vars(owner), MODULE_NAMES_OF_HANDLE, None if ends else (listed - gone) or None)
     for owner, attribute, row in emptied if unwrap else ():
         edits.delete(vars(owner), attribute)
         actions.append(("forget", row, "", f"attribute {attribute}"))
