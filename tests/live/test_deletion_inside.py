@@ -11,10 +11,11 @@ from peft import PeftModel, get_peft_model
 from peft.tuners.lora import LoraModel
 
 import peftviz
+from peftviz.errors import AdapterError
 from peftviz.live.removal.deletion import delete_adapter
 from tests.live.faults import assert_every_fault_is_undone
 from tests.live.zoo import llama, lora, output
-from tests.oracle import compare, describe, differences
+from tests.oracle import compare, describe, differences, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -144,3 +145,31 @@ def test_a_fault_at_every_mutation_changes_nothing(monkeypatch: pytest.MonkeyPat
     model.text = handle_on(base, "a")
     assert_every_fault_is_undone(model, lambda: delete_adapter(model, "a"), monkeypatch)
     assert model.text is base
+
+
+@pytest.mark.parametrize("other", ["a", "c"])
+def test_models_in_which_different_adapters_become_active_are_done_one_by_one(other: str) -> None:
+    model = pair()
+    model.text = handle_on(model.text, "a")
+    model.text.add_adapter("b", lora(("v_proj",), modules_to_save=["lm_head"]))
+    model.text.set_adapter("b")
+    model.others[0] = handle_on(model.others[0], other)
+    before = photograph(model)
+    with pytest.raises(AdapterError, match="'b' is active in 'text"):
+        delete_adapter(model, "b")
+    assert photograph(model) == before
+    delete_adapter(model.text, "b")
+    assert model.text.active_adapters == ["a"]
+    assert model.others[0].active_adapters == [other]
+    assert peftviz.audit(model).clean
+
+
+def test_models_in_which_the_same_adapter_becomes_active_are_done_at_once() -> None:
+    model, expected = pair(), pair()
+    for one in (model, expected):
+        one.text, one.others[0] = handle_on(one.text, "a"), handle_on(one.others[0], "a")
+    for handle in (model.text, model.others[0]):
+        handle.add_adapter("b", lora(("v_proj",)))
+        handle.set_adapter("b")
+    delete_adapter(model, "b")
+    assert differences(model, expected) == []

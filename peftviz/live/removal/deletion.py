@@ -17,6 +17,7 @@ from peftviz.live.removal.elsewhere import adopt_handles
 from peftviz.live.removal.handles import registry_of_handle
 from peftviz.live.removal.journal import Journal
 from peftviz.live.removal.prepare import Prepared, prepare
+from peftviz.live.removal.several import check_one_decision
 from peftviz.live.removal.survey import Holder, Survey
 from peftviz.live.removal.verify import Watched, note_before, verify
 from peftviz.live.snapshots.capture import check_model, paused_garbage_collection, record, snapshot_of
@@ -114,7 +115,8 @@ def plan_deletion(
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
         SnapshotError: `baseline` is no snapshot.
-        AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
+        AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`; or several
+            models in it have adapters, and different ones would have to become active.
     """
     return _prepare(model, adapter, baseline=baseline, unwrap=unwrap, merged=merged).plan
 
@@ -148,7 +150,8 @@ def delete_adapter(
     Raises:
         ModelError: `model` is no `torch.nn.Module`.
         SnapshotError: `baseline` is no snapshot.
-        AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`.
+        AdapterError: The model has no adapters, none of that name, or it is merged and `merged="refuse"`; or several
+            models in it have adapters, and different ones would have to become active.
         VerificationError: The result was not as planned; the model was put back.
     """
     check_model(model)
@@ -268,6 +271,7 @@ def _prepare(
     others = [name for name in survey.living if name not in whole]
     names = whole if others else set(known)  # with the last adapter go the leftovers of all others
     prepared = prepare(survey, adapter, names, unwrap=unwrap, earlier=earlier_of(survey, baseline))
+    check_one_decision(survey, prepared.activity, names)
     if prepared.merged and merged == "refuse":
         places = [action.path for action in prepared.plan.actions if action.kind == "unmerge"]
         raise AdapterError(
