@@ -123,10 +123,13 @@ def test_disabled_adapters_stay_disabled(name: str) -> None:
 
 
 def test_adaption_prompts_that_are_disabled_stay_out() -> None:
-    handle, expected = (
-        two_adapters("ADAPTION_PROMPT-plain", "peft"),
-        adapter_alone(METHODS["ADAPTION_PROMPT-plain"], "peft"),
-    )
+    try:
+        handle = two_adapters("ADAPTION_PROMPT-plain", "peft")
+    except AttributeError as error:
+        if "LlamaAttention" not in str(error):
+            raise
+        pytest.skip(f"PEFT's adaption prompts are for older transformers: {error}")
+    expected = adapter_alone(METHODS["ADAPTION_PROMPT-plain"], "peft")
     handle.activate("b")
     for model in (handle.model, expected.model):
         model.base_model.disable_adapter_layers()

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RELEASES = Path(os.environ.get("PEFTVIZ_UPSTREAM_DIR", ROOT / ".upstream"))
 VERSIONS = ("0.14.0", "0.15.1", "0.18.1")
 ALARMS = ("test_audit_matrix.py",)
+DELETIONS = ("test_deletion_states.py",)
 STATES = (
     "test_audit_residue.py",
     "test_audit_structure.py",
@@ -71,7 +72,7 @@ def test_the_release_is_the_one_that_is_imported(version: str) -> None:
 @pytest.mark.parametrize(
     ("version", "files"),
     [
-        *((version, files) for version in VERSIONS for files in (ALARMS, STATES)),
+        *((version, files) for version in VERSIONS for files in (ALARMS, DELETIONS, STATES)),
         *((version, (file,)) for version in VERSIONS[1:] for file in METHODS),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{len(value)} files" if len(value) > 1 else value[0],
@@ -79,18 +80,6 @@ def test_the_release_is_the_one_that_is_imported(version: str) -> None:
 def test_what_changes_a_model_on(version: str, files: tuple[str, ...]) -> None:
     paths = [f"tests/live/{file}" for file in files]
     result = run(version, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *paths)
-    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
-    assert " passed" in result.stdout
-
-
-LORA_STATES = "the_fallback or (LORA and (odd or inference))"
-"""What these releases are tested on of the states; older PEFT's own failed operations leave more than they add."""
-
-
-@pytest.mark.parametrize("version", VERSIONS)
-def test_states_of_lora_on(version: str) -> None:
-    options = ("-q", "--tb=short", "-p", "no:cacheprovider", "-k", LORA_STATES)
-    result = run(version, "-m", "pytest", *options, "tests/live/test_deletion_states.py")
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]
     assert " passed" in result.stdout
 
