@@ -169,6 +169,7 @@ NOTICED = {
     "flag": "requires_grad of .* is not as planned",
     "target": "parameters should be left",
     "inactive": r"active adapters are \[\], not \['a'\]",
+    "one inactive": "layers.0.self_attn.v_proj does not run what is active",
     "merged": "other adapters are merged than before",
 }
 """By what goes wrong, what the verification says of it."""
@@ -201,6 +202,8 @@ def test_a_result_that_is_not_as_planned_is_rolled_back(drop: str, monkeypatch: 
             last = prepared.survey.parameters[0]
             edits.append(([last.__dict__], "_", 0))
             monkeypatch.setattr(Journal, "set_requires_grad", lambda *_: None)
+        elif drop == "one inactive":
+            edits.append(([layer], "_active_adapter", []))
         elif drop in ("inactive", "merged"):
             slot, value = ("_active_adapter", []) if drop == "inactive" else ("merged_adapters", ["a"])
             layers = [vars(module) for module in handle.model.modules() if isinstance(module, BaseTunerLayer)]

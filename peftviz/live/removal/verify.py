@@ -13,14 +13,16 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from peftviz.core.plan import Freed
 from peftviz.core.tables import TensorFlag
 from peftviz.errors import VerificationError
-from peftviz.live.peft_facts import handle_kind
-from peftviz.live.removal.activity import read_activity
+from peftviz.live.peft_facts import handle_kind, is_auxiliary_wrapper, is_tuner_layer
+from peftviz.live.removal.activity import active_of, available_on, read_activity
 from peftviz.live.removal.prepare import Prepared, merged_layers
 from peftviz.live.removal.retainers import holders_of
 from peftviz.live.removal.sweep import find_traces
 from peftviz.live.snapshots.identity import REGISTRY
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     import torch
 
     from peftviz.core.tables import BoolArray, IntArray
@@ -38,15 +40,22 @@ class Before:
     Attributes:
         flags: Serial number of each parameter, ascending, and its `requires_grad`.
         merged: Adapters that are merged into a layer, by `id` of the layer.
+        at_odds: `id` of the layers and wrappers that ran something else than what was active.
     """
 
     flags: tuple[IntArray, BoolArray]
     merged: dict[int, list[str]]
+    at_odds: set[int]
 
 
 def note_before(prepared: Prepared) -> Before:
-    """Notes the flags and merged adapters of everything that survives."""
-    return Before(flags=_flags(prepared.survey.tree.walk), merged=_merged(prepared.survey))
+    """Notes the flags, the merged and the active adapters of everything that survives."""
+    survey = prepared.survey
+    return Before(
+        flags=_flags(survey.tree.walk),
+        merged=_merged(survey),
+        at_odds={id(module) for module, _ in _at_odds(survey, prepared.activity.before)},
+    )
 
 
 def _flags(walk: Walk) -> tuple[IntArray, BoolArray]:
@@ -70,6 +79,20 @@ def _flags_as_planned(prepared: Prepared, before: Before) -> tuple[IntArray, Boo
 
 def _merged(survey: Survey) -> dict[int, list[str]]:
     return {id(holder.module): noted for holder, noted in merged_layers(survey)}
+
+
+def _at_odds(survey: Survey, active: Collection[str]) -> Iterator[tuple[torch.nn.Module, int]]:
+    """Layers and wrappers, each with its row, that do not run the active adapters they hold, or run others."""
+    for alike in survey.alike:
+        if not (is_tuner_layer(alike.cls) or is_auxiliary_wrapper(alike.cls)):
+            continue
+        noted = set(active_of(alike.first.module))
+        if noted == set(active):
+            continue
+        for holder in alike.holders:
+            held = set(available_on(holder.module))
+            if noted & held != held.intersection(active) and id(holder.module) not in survey.followers:
+                yield holder.module, holder.row
 
 
 def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> None:
@@ -109,6 +132,11 @@ def verify(prepared: Prepared, before: Before, recorded: Walk | None = None) -> 
     active = read_activity(survey, ()).before
     if active != plan.next_active:
         wrong.append(f"active adapters are {list(active)}, not {list(plan.next_active)}")
+    wrong += [
+        f"{paths[row]} does not run what is active"
+        for module, row in _at_odds(survey, active)
+        if id(module) not in before.at_odds
+    ]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise VerificationError(
