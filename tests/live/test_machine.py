@@ -356,6 +356,9 @@ class AdapterMachine(RuleBasedStateMachine):
         self.previous = snapshot
 
 
+PREFIX = "base_model.model."
+
+
 def plain(facts: dict[str, Any]) -> dict[str, Any]:
     """Facts without values and flags: those follow from what was trained and set before.
 
@@ -364,8 +367,10 @@ def plain(facts: dict[str, Any]) -> dict[str, Any]:
     return {
         key: sorted(set(fact) - {"_disable_adapters"})
         if key.endswith(": attributes")
-        else sorted({path.removeprefix("base_model.model.") for path in fact})  # a mixed model has either spelling
+        else sorted({path.removeprefix(PREFIX) for path in fact})  # a mixed model has either spelling
         if key.endswith(".targeted_module_names")
+        else {**fact, "target_name": str(fact.get("target_name")).removeprefix(PREFIX)}
+        if key.endswith(".kwargs") and isinstance(fact, dict)
         else fact[:4]
         if isinstance(fact, tuple) and len(fact) == 6
         else fact

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,11 +23,8 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PLACES = {"lab": "lab/tree", "notebook": "notebooks"}
-HOSTS_OWN = (
-    ("removeChild", "/static/lab/"),  # JupyterLab, now and then: a part of the page goes twice
-    ("reading 'schema'", "/static/notebook/"),  # Notebook 7, when it starts: the schema of a setting is not there yet
-)
-"""Errors of the host's own modules: what they say, and where they come from."""
+HOSTS_OWN = ("/static/lab/", "/static/notebook/")
+"""Where the modules of JupyterLab and Notebook 7 come from, which fail now and then when a page opens or closes."""
 CONNECTED = """() => {
   const shown = window.jupyterapp?.shell?.currentWidget;
   const kernel = shown?.context?.sessionContext?.session?.kernel;
@@ -54,8 +52,13 @@ class Watched:
         self.page.on("pageerror", lambda error: self.errors.append(f"{error}\n{error.stack}"))
 
     def our_errors(self) -> list[str]:
-        """All errors of the page but those that are known to be the host's own."""
-        return [error for error in self.errors if not any(all(sign in error for sign in own) for own in HOSTS_OWN)]
+        """All errors of the page, but those whose whole stack lies in the host's own modules."""
+        return [
+            error
+            for error in self.errors
+            if not (places := re.findall(r"\b(?:https?|blob|file):\S+", error))
+            or not all(any(own in place for own in HOSTS_OWN) for place in places)
+        ]
 
     def outside_requests(self) -> list[str]:
         """What the browser asked of any other host than this one."""

@@ -214,10 +214,11 @@ def _followers(wrapper: torch.nn.Module, activity: Activity) -> list[torch.nn.Mo
 
 def _strayed(wrapper: torch.nn.Module, now: list[str], activity: Activity) -> bool:
     """Whether a layer inside runs something else than its wrapper is to run: that layer decides."""
+    off = bool(vars(wrapper).get(DISABLED_OF_LAYER))
     return any(
-        active_of(layer) != now
-        or bool(vars(layer).get(DISABLED_OF_LAYER)) != bool(vars(wrapper).get(DISABLED_OF_LAYER))
+        active_of(layer) != now or bool(vars(layer).get(DISABLED_OF_LAYER)) != off
         for layer in _followers(wrapper, activity)
+        if now or not vars(layer).get(DISABLED_OF_LAYER)  # switched off, it runs nothing, whatever it notes
     )
 
 
