@@ -77,8 +77,7 @@ def _where_it_ends(snapshot: Snapshot, path: str) -> Iterator[str]:
     for length in range(len(parts) - 1, -1, -1):
         row = snapshot.find_module(".".join(parts[:length]))
         if row is not None:
-            target = snapshot.alias_target(row)
-            row = row if target is None else target
+            row = snapshot.first_occurrence(row)
             prefix = snapshot.module_path(row)
             children = [snapshot.names[snapshot.modules.name[child]] for child in snapshot.child_rows(row).tolist()]
             held = [snapshot.names[snapshot.tensors.name[tensor]] for tensor in snapshot.tensor_rows_of(row)]

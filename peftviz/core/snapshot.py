@@ -219,7 +219,7 @@ class Snapshot(Displayed):
         """Row of the module at a path, aliases followed, or None."""
         row = 0
         for part in path.split(".") if path else ():
-            row = self._resolve(row)
+            row = self.first_occurrence(row)
             for child in self.child_rows(row).tolist():
                 if self.names[self.modules.name[child]] == part:
                     row = child
@@ -234,7 +234,7 @@ class Snapshot(Displayed):
         owner = self.find_module(owner_path)
         if owner is None:
             return None
-        for row in self.tensor_rows_of(self._resolve(owner)):
+        for row in self.tensor_rows_of(self.first_occurrence(owner)):
             if self.names[self.tensors.name[row]] == name:
                 return row
         return None
@@ -259,6 +259,11 @@ class Snapshot(Displayed):
         if position < len(self.modules.alias_rows) and self.modules.alias_rows[position] == row:
             return int(self.modules.alias_targets[position])
         return None
+
+    def first_occurrence(self, row: int) -> int:
+        """Row where the module of a row occurs first; below that one stand its children and its tensors."""
+        target = self.alias_target(row)
+        return row if target is None else target
 
     @cached_property
     def subtree_end(self) -> IntArray:
@@ -287,10 +292,6 @@ class Snapshot(Displayed):
         starts = np.zeros(len(self.modules) + 1, np.int64)
         np.cumsum(np.bincount(self.tensors.owner, minlength=len(self.modules)), out=starts[1:])  # owners ascend
         return frozen(starts)
-
-    def _resolve(self, row: int) -> int:
-        target = self.alias_target(row)
-        return row if target is None else target
 
     def _unknown(self, path: str, *, tensors: bool) -> LookupFailure:
         from peftviz.core.nearby import nearby
