@@ -14,12 +14,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peftviz.auditing import audit
 from peftviz.errors import AdapterError, ModelError
 from peftviz.live.removal.deletion import delete_adapter, plan_deletion
-from tests.live.zoo import Handle, llama, lora, net, one_adapter, output, two_adapters
+from tests.live.zoo import HEAD, Handle, llama, lora, net, one_adapter, output, two_adapters
 from tests.oracle import describe, differences, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-HEAD = {"modules_to_save": ["lm_head"]}
 
 
 def three_adapters() -> Handle:

@@ -17,6 +17,7 @@ from peftviz.live.removal.deletion import delete_adapter
 from peftviz.live.snapshots.capture import capture
 from tests.live.zoo import (
     HAS_TOKENS,
+    HEAD,
     METHODS,
     Case,
     Handle,
@@ -33,8 +34,6 @@ from tests.live.zoo import (
 from tests.oracle import compare, describe, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-HEAD = {"modules_to_save": ["lm_head"]}
 
 
 class Quantised(torch.nn.Linear):
@@ -104,7 +103,7 @@ def classifier() -> torch.nn.Module:
 
 def case(build: Callable[[], torch.nn.Module], first: Any, second: Any, **options: Any) -> Case:
     """Two adapters of LoRA's with what both configs say beside their targets."""
-    return Case(build, lambda: lora(first, **copy.deepcopy(options)), lambda: lora(second, **copy.deepcopy(options)))
+    return Case(build, lambda: lora(first, **options), lambda: lora(second, **options))
 
 
 QUERY, BOTH = ("q_proj",), ("q_proj", "v_proj")

@@ -13,12 +13,10 @@ from peftviz.live.removal.deletion import delete_adapter, plan_deletion
 from peftviz.live.removal.repair import repair
 from peftviz.live.removal.unload import unload
 from peftviz.live.snapshots.capture import capture
-from tests.live.zoo import CASES, HAS_TOKENS, Handle, llama, lora, net, output, two_adapters
+from tests.live.zoo import CASES, HAS_TOKENS, HEAD, Handle, llama, lora, net, output, two_adapters
 from tests.oracle import compare, describe, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-HEAD = {"modules_to_save": ["lm_head"]}
 
 
 def flags(model: torch.nn.Module) -> dict[str, bool]:

@@ -19,6 +19,7 @@ from peftviz.live.removal.repair import repair
 from peftviz.live.snapshots.capture import capture
 from peftviz.views.inspector.wording import said
 from tests.live.zoo import (
+    HEAD,
     METHODS,
     Case,
     Handle,
@@ -33,8 +34,6 @@ from tests.live.zoo import (
 from tests.oracle import differences, photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-HEAD = {"modules_to_save": ["lm_head"]}
 
 SOME = [
     name

@@ -11,12 +11,10 @@ from peftviz.live.removal import elsewhere
 from peftviz.live.removal.deletion import delete_adapter
 from peftviz.live.sessions.session import watch
 from peftviz.live.snapshots.capture import capture
-from tests.live.zoo import llama, lora, net, output
+from tests.live.zoo import HEAD, llama, lora, net, output
 from tests.oracle import compare, describe, differences
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-HEAD = {"modules_to_save": ["lm_head"]}
 
 
 def mixed() -> PeftMixedModel:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.live.zoo.cases import WAYS, Case
 from tests.live.zoo.handles import Handle, adapter_alone, answer, both_adapters, has_mixin, tensors_of
-from tests.live.zoo.lora import ATTENTION, CASES, CHANGING, HAS_TOKENS, lora
+from tests.live.zoo.lora import ATTENTION, CASES, CHANGING, HAS_TOKENS, HEAD, lora
 from tests.live.zoo.models import llama, net, output, tied_llama
 from tests.live.zoo.prompts import PROMPTS
 from tests.live.zoo.recipes import REGISTERED, Recipe
@@ -34,6 +34,7 @@ __all__ = [
     "CASES",
     "CHANGING",
     "HAS_TOKENS",
+    "HEAD",
     "LONE",
     "METHODS",
     "RECIPES",

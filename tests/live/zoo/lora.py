@@ -5,6 +5,7 @@ A case whose arguments the installed PEFT does not know is left out.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,15 +25,14 @@ from tests.live.zoo.models import (
 )
 
 HAS_TOKENS = has_field(LoraConfig, "trainable_token_indices")
+HEAD = {"modules_to_save": ["lm_head"]}
+"""Options of an adapter that trains a copy of the output layer, too."""
 
 
 def lora(targets: tuple[str, ...], **options: Any) -> LoraConfig:
     """A LoRA of rank 2 with random weights, so that it changes the output."""
-    return LoraConfig(target_modules=list(targets), **{"r": 2, "init_lora_weights": False, **options})
-
-
-def _heads(*names: str) -> dict[str, Any]:
-    return {"modules_to_save": list(names)}
+    own = copy.deepcopy(options)  # PEFT writes into the lists of a config
+    return LoraConfig(target_modules=list(targets), **{"r": 2, "init_lora_weights": False, **own})
 
 
 CASES: dict[str, Case] = {
@@ -49,19 +49,15 @@ CASES: dict[str, Case] = {
     "conv": Case(net, lambda: lora(("conv",)), lambda: lora(("conv", "body.0"))),
     "conv-dora": Case(net, lambda: lora(("conv",), use_dora=True), lambda: lora(("conv",), use_dora=True)),
     "conv-3d": Case(convolutions, lambda: lora(("space",)), lambda: lora(("space", "head"))),
-    "heads": Case(
-        llama, lambda: lora(("q_proj",), **_heads("lm_head")), lambda: lora(("q_proj", "v_proj"), **_heads("lm_head"))
-    ),
-    "head-on-first": Case(
-        llama, lambda: lora(("q_proj",), **_heads("lm_head")), lambda: lora(("q_proj",)), ways=("peft", "inject")
-    ),
+    "heads": Case(llama, lambda: lora(("q_proj",), **HEAD), lambda: lora(("q_proj", "v_proj"), **HEAD)),
+    "head-on-first": Case(llama, lambda: lora(("q_proj",), **HEAD), lambda: lora(("q_proj",)), ways=("peft", "inject")),
     "head-on-second": Case(
-        llama, lambda: lora(("q_proj",)), lambda: lora(("q_proj",), **_heads("lm_head")), ways=("peft", "inject")
+        llama, lambda: lora(("q_proj",)), lambda: lora(("q_proj",), **HEAD), ways=("peft", "inject")
     ),
-    "net-heads": Case(net, lambda: lora(("body.0",), **_heads("head")), lambda: lora(("body.2",), **_heads("head"))),
-    "tied-head": Case(
-        tied_llama, lambda: lora(("q_proj",), **_heads("lm_head")), lambda: lora(("q_proj",), **_heads("lm_head"))
+    "net-heads": Case(
+        net, lambda: lora(("body.0",), modules_to_save=["head"]), lambda: lora(("body.2",), modules_to_save=["head"])
     ),
+    "tied-head": Case(tied_llama, lambda: lora(("q_proj",), **HEAD), lambda: lora(("q_proj",), **HEAD)),
     "tied": Case(tied_llama, lambda: lora(("q_proj",)), lambda: lora(("v_proj",))),
 }
 if HAS_TOKENS:
@@ -79,8 +75,8 @@ if HAS_TOKENS:
         ),
         "tokens-and-head": Case(
             llama,
-            lambda: lora(("q_proj",), trainable_token_indices=[1, 2], **_heads("lm_head")),
-            lambda: lora(("v_proj",), trainable_token_indices=[2, 3], **_heads("lm_head")),
+            lambda: lora(("q_proj",), trainable_token_indices=[1, 2], **HEAD),
+            lambda: lora(("v_proj",), trainable_token_indices=[2, 3], **HEAD),
         ),
         "tokens-tied": Case(
             tied_llama,
@@ -117,7 +113,7 @@ def _variants() -> Iterator[Variant]:
         yield "velora", "velora_config", llama, q | groups, qo | groups
     if hasattr(peft, "VeloraConfig"):  # MiCA came with it
         yield "mica", "", llama, q, qo | {"init_lora_weights": "mica"}
-    tied = _heads("lm_head") | {"ensure_weight_tying": True}
+    tied = HEAD | {"ensure_weight_tying": True}
     yield "heads-kept-tied", "velora_config", tied_llama, q | tied, qo | tied
 
 
