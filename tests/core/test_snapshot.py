@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -75,17 +76,18 @@ def test_tensors_are_found_by_path(snapshot: Snapshot) -> None:
     assert snapshot.tensor("layers.0.q_proj.lora_A.default.weight").adapter == "default"
 
 
+def hint(look_up: Callable[[str], object], path: str) -> str:
+    """What the error says to do when a path is looked up that the snapshot does not have."""
+    with pytest.raises(LookupFailure) as caught:
+        look_up(path)
+    assert path in caught.value.what
+    return caught.value.hint
+
+
 def test_unknown_paths_name_what_is_near(snapshot: Snapshot) -> None:
-    with pytest.raises(LookupFailure) as caught:
-        snapshot.module("layers.0.q_prj")
-    assert "layers.0.q_prj" in caught.value.what
-    assert caught.value.hint == "Did you mean 'layers.0.q_proj'?"
-    with pytest.raises(LookupFailure) as caught:
-        snapshot.tensor("embed.wieght")
-    assert caught.value.hint == "Did you mean 'embed.weight'?"
-    with pytest.raises(LookupFailure) as caught:
-        snapshot.module("layers.0.nothing_alike")
-    assert caught.value.hint.startswith("Known: 'layers.0.q_proj'")
+    assert hint(snapshot.module, "layers.0.q_prj") == "Did you mean 'layers.0.q_proj'?"
+    assert hint(snapshot.tensor, "embed.wieght") == "Did you mean 'embed.weight'?"
+    assert hint(snapshot.module, "layers.0.nothing_alike").startswith("Known: 'layers.0.q_proj'")
     with pytest.raises(KeyError, match="no parameter or buffer 'embed'"):
         snapshot.tensor("embed")
     with pytest.raises(LookupFailure, match=r"no module 'embed\.weight'"):
@@ -93,15 +95,9 @@ def test_unknown_paths_name_what_is_near(snapshot: Snapshot) -> None:
 
 
 def test_paths_from_before_a_wrapping_name_what_they_became(snapshot: Snapshot) -> None:
-    with pytest.raises(LookupFailure) as caught:
-        snapshot.tensor("q_proj.bias")
-    assert caught.value.hint == "Did you mean 'layers.0.q_proj.base_layer.bias'?"
-    with pytest.raises(LookupFailure) as caught:
-        snapshot.module("lyers.q_proj")
-    assert caught.value.hint == "Did you mean 'layers.0.q_proj'?"
-    with pytest.raises(LookupFailure) as caught:
-        snapshot.tensor("q_proj.weight")
-    hinted = re.findall(r"'([^']+)'", caught.value.hint)
+    assert hint(snapshot.tensor, "q_proj.bias") == "Did you mean 'layers.0.q_proj.base_layer.bias'?"
+    assert hint(snapshot.module, "lyers.q_proj") == "Did you mean 'layers.0.q_proj'?"
+    hinted = re.findall(r"'([^']+)'", hint(snapshot.tensor, "q_proj.weight"))
     assert hinted
     for path in hinted:
         assert snapshot.tensor(path).path == path
