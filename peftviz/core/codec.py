@@ -12,7 +12,6 @@ from peftviz.core.tables import IntArray
 from peftviz.errors import SnapshotFileError
 
 LARGEST = 2**62  # keeps every sum of two decoded values within int64
-EMPTY: IntArray = np.zeros(0, np.int64)
 
 Words = npt.NDArray[np.uint64]
 

@@ -48,14 +48,12 @@ class Side:
         snapshot: The snapshot.
         modules: Columns over its module rows.
         tensors: Columns over its tensor rows.
-        first_tensor: For each module row, its first tensor row or that of a later module (`modules + 1` entries).
         paths: Dotted paths, made on demand.
     """
 
     snapshot: Snapshot
     modules: Columns
     tensors: Columns
-    first_tensor: IntArray
     paths: PathMemo
 
     def tensor_path(self, row: int) -> str:
@@ -74,10 +72,9 @@ def read_side(snapshot: Snapshot, pool: StringPool, classes: dict[str, str]) -> 
     names = pool.codes(snapshot.names)
     adapters = pool.codes(snapshot.adapter_names)
     paths = PathMemo(snapshot.modules.parent, snapshot.modules.name, snapshot.names)
-    first = snapshot.tensor_starts
     tensors = _tensor_columns(snapshot, paths, pool, names, adapters, classes)
-    modules = _module_columns(snapshot, tensors, first, paths, pool, names, adapters, classes)
-    return Side(snapshot, modules, tensors, first, paths)
+    modules = _module_columns(snapshot, tensors, paths, pool, names, adapters, classes)
+    return Side(snapshot, modules, tensors, paths)
 
 
 def _tensor_columns(
@@ -132,7 +129,6 @@ def _tensor_notes(snapshot: Snapshot, paths: PathMemo, pool: StringPool) -> IntA
 def _module_columns(
     snapshot: Snapshot,
     tensors: Columns,
-    first: IntArray,
     paths: PathMemo,
     pool: StringPool,
     names: IntArray,
@@ -141,12 +137,13 @@ def _module_columns(
 ) -> Columns:
     table = snapshot.modules
     # Rows and tensors are both in preorder, so everything below a module is one stretch of tensor rows.
-    below = (first[:-1], first[snapshot.subtree_end])
+    starts = snapshot.tensor_starts
+    below = (starts[:-1], starts[snapshot.subtree_end])
     mixed = pool.code(MIXED)
     columns = Columns(
         label=_taken(names, table.name),
         type=_taken(pool.codes(classes[name] for name in snapshot.types), table.type),
-        shape=_weight_shapes(snapshot, tensors, first),
+        shape=_weight_shapes(snapshot, tensors),
         dtype=_alike(tensors.dtype, below, mixed),
         device=_alike(tensors.device, below, mixed),
         trainable=_trainable(tensors.trainable, below),
@@ -176,7 +173,7 @@ def _module_notes(snapshot: Snapshot, paths: PathMemo, pool: StringPool) -> IntA
     return note
 
 
-def _weight_shapes(snapshot: Snapshot, tensors: Columns, first: IntArray) -> IntArray:
+def _weight_shapes(snapshot: Snapshot, tensors: Columns) -> IntArray:
     """The shape of a module's own `weight`, or of its only parameter; else none."""
     table = snapshot.tensors
     shape = np.zeros(len(snapshot.modules), np.uint32)
