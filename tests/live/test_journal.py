@@ -13,10 +13,10 @@ from peftviz.live.removal.journal import MISSING, Journal
 def test_items_come_back_at_their_place() -> None:
     mapping = {"a": 1, "b": 2, "c": 3}
     journal = Journal()
-    journal.del_item(mapping, "a")
+    journal.del_item_of_each([mapping], "a")
     journal.set_item(mapping, "c", 4)
     journal.set_item(mapping, "d", 5)
-    journal.del_item(mapping, "b")
+    journal.del_item_of_each([mapping], "b")
     assert mapping == {"c": 4, "d": 5}
     journal.rollback()
     assert list(mapping.items()) == [("a", 1), ("b", 2), ("c", 3)]
@@ -53,7 +53,7 @@ def test_what_stops_half_way_through_many_is_undone() -> None:
 def test_ordered_dictionaries_too() -> None:
     mapping = OrderedDict(a=1, b=2)
     journal = Journal()
-    journal.del_item(mapping, "a")
+    journal.del_item_of_each([mapping], "a")
     journal.rollback()
     assert list(mapping) == ["a", "b"]
 
@@ -93,7 +93,7 @@ def test_values_changed_in_place_come_back() -> None:
 def test_what_is_committed_stays_and_is_let_go() -> None:
     mapping = {"a": 1}
     journal = Journal()
-    journal.del_item(mapping, "a")
+    journal.del_item_of_each([mapping], "a")
     journal.commit()
     assert len(journal) == 0
     journal.rollback()
@@ -112,8 +112,8 @@ def test_an_interrupt_while_undoing_is_raised_when_all_is_undone() -> None:
 
     mapping, other = Interrupted(a=1), {"b": 2}
     journal = Journal()
-    journal.del_item(other, "b")
-    journal.del_item(mapping, "a")
+    journal.del_item_of_each([other], "b")
+    journal.del_item_of_each([mapping], "a")
     with pytest.raises(KeyboardInterrupt):
         journal.rollback()
     assert (dict(mapping), other) == ({"a": 1}, {"b": 2})

@@ -38,14 +38,8 @@ class Journal:
         self.checkpoint()
         mapping[key] = value
 
-    def del_item(self, mapping: MutableMapping[Any, Any], key: Any) -> None:
-        """`del mapping[key]`; undoing puts it back at its place in the order."""
-        self._records.append((_restore_all, (mapping, list(mapping.items()))))
-        self.checkpoint()
-        del mapping[key]
-
     def del_item_of_each(self, mappings: Sequence[dict[Any, Any]], key: Any) -> None:
-        """`del mapping[key]` of many dictionaries, noted as one."""
+        """`del mapping[key]` of many dictionaries, noted as one; undoing puts each back at its place in the order."""
         self._records.append((_restore_each, (mappings, [mapping.copy() for mapping in mappings])))
         checkpoint = self.checkpoint
         for mapping in mappings:
