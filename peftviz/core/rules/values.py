@@ -94,7 +94,7 @@ def _finding(
         what = "were replaced by other tensors"
     return rule.finding(
         path,
-        f"{subject} {what} since the baseline{_reason(facts, inside, cause, drift)}{cause_in_words(told)}.",
+        f"{subject} {what} since the baseline{_reason(inside, cause, drift)}{cause_in_words(told)}.",
         {
             "tensors": len(rows),
             "elements": elements(facts, rows),
@@ -162,7 +162,7 @@ def _severity(facts: Facts, rows: IntArray, inside: tuple[str, ...], cause: Caus
     return "warning" if inside or not facts.peft.any() else "error"
 
 
-def _reason(facts: Facts, inside: tuple[str, ...], cause: Cause, drift: list[dict[str, Any]]) -> str:
+def _reason(inside: tuple[str, ...], cause: Cause, drift: list[dict[str, Any]]) -> str:
     """The rest of the sentence."""
     names = quoted(cause.adapters)
     if cause.kind == "bias":
