@@ -7,12 +7,16 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from peftviz.core.timeline import Step, Timeline
+from peftviz.views.inspector.page import to_html
 from tests.ui.servers import Server, jupyter
+from tests.views.story import adapted, half_deleted, plain
 
 pytest.importorskip("jupyterlab")
 pytest.importorskip("anywidget")
@@ -140,3 +144,39 @@ def open_notebook(lab: Server, open_page: Callable[..., Any]) -> Callable[..., N
         return notebook
 
     return open_it
+
+
+@pytest.fixture(scope="module")
+def timeline() -> Timeline:
+    """What a session records of the story: two adapters come, the second is deleted by half."""
+    first = plain()
+    models = [first, adapted(first, "default"), adapted(first, "default", "math")]
+    models.append(half_deleted(models[-1], "math"))
+    states = [model.snapshot() for model in models]
+    labels = ("get_peft_model('default')", "add_adapter('math')", "delete_adapter('math')")
+    steps = [
+        Step(label, label.partition("(")[0], before, after, duration=1.5)
+        for label, before, after in zip(labels, states[:-1], states[1:], strict=True)
+    ]
+    return Timeline(states[0], steps)
+
+
+@pytest.fixture
+def open_export(browser: Any, tmp_path: Path, timeline: Timeline) -> Iterator[Callable[..., Any]]:
+    """Exports a subject, the timeline where none is given, and opens the page, with its rows painted."""
+    contexts: list[Any] = []
+
+    def open_it(subject: Any = None, **options: Any) -> Any:
+        path = tmp_path / "page.html"
+        to_html(subject or timeline, path)
+        context = browser.new_context(**{"viewport": {"width": 1500, "height": 900}, "locale": "en-US", **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.goto(path.as_uri())
+        page.locator(".peftviz [role=row]:not([hidden])").first.wait_for()
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
