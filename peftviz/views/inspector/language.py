@@ -21,6 +21,7 @@ SENTENCES = ("evidence.", "finding.", "phrase.", "plan.", "remedy.")
 """How the names of texts begin that say what core says: see `wording.py`."""
 
 Catalog = dict[str, Any]
+"""Texts by name; one that depends on a number is a dictionary of its plural forms."""
 
 _chosen: str | None = None
 _listeners: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -60,8 +61,8 @@ def english() -> Catalog:
     return _catalog(LANGUAGES[0])
 
 
-def tell(listener: Any) -> None:
-    """From now on calls `listener.language_changed()` when another language is chosen, as long as it lives."""
+def add_listener(listener: Any) -> None:
+    """Calls `listener.language_changed()` whenever a language is chosen, as long as the listener lives."""
     _listeners.add(listener)
 
 

@@ -25,7 +25,7 @@ _MOST_ROWS = 2_000_000
 """Rows of all comparisons of a page together. Further ones would make it slow to write and large to send; those of each
 state with the one before it and with the first are there whatever they take."""
 _ROWS_OF_A_TABLE = 1_000
-"""What a small comparison weighs beside its rows."""
+"""What each comparison weighs beside its rows, in rows."""
 _STYLE = (
     "html{color-scheme:light dark}body{margin:12px;font:13px/1.5 system-ui,sans-serif;"
     "background:light-dark(#fff,#111418);color:light-dark(#16181d,#eceff3)}pre{white-space:pre-wrap}"
@@ -113,7 +113,7 @@ def _texts() -> dict[str, Any]:
 
 def _page(title: str, data: dict[str, Any], tables: list[ViewTable], text: str) -> str:
     # ASCII only, and `<` escaped: no name can end the element that it stands in.
-    steps = json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
+    content = json.dumps(data, ensure_ascii=True, sort_keys=True, separators=(",", ":")).replace("<", "\\u003c")
     script = BUNDLE.read_text(encoding="utf-8") if tables else ""
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(_STYLE)}'; "
@@ -132,7 +132,7 @@ def _page(title: str, data: dict[str, Any], tables: list[ViewTable], text: str) 
         "</head>",
         "<body>",
         f'<main id="peftviz-page">{body}</main>',
-        f'<script type="application/json" id="peftviz-steps">{steps}</script>',
+        f'<script type="application/json" id="peftviz-steps">{content}</script>',
     ]
     for number, table in enumerate(tables):
         packed = base64.b64encode(encode(table)).decode("ascii")

@@ -71,8 +71,7 @@ class Plans:
         """Carries out the plan with that token.
 
         Returns:
-            `lines` of the report, `said` as of a plan, and `held`, how many tensors that should be gone something still
-            holds.
+            `lines` of the report, `said` as of a plan, and `held`: how many tensors that should be gone are still held.
 
         Raises:
             PeftvizError: It was carried out already, another plan replaced it, or the model has changed since.
@@ -91,12 +90,12 @@ class Plans:
                 hint="Ask for a new plan.",
             )
         report = plan.act()
-        lines = told(report)
+        lines = _lines(report)
         audit = getattr(report, "audit", None)
         if audit is not None and plan.gone:
             left = sum(1 for finding in audit if finding.adapter == plan.gone)
-            proof = f"◆ still named {plan.gone!r}: {plural(left, 'finding')}"
-            lines.append(Line(proof if left else f"✓ no trace of {plan.gone!r} is left"))
+            found = f"◆ still named {plan.gone!r}: {plural(left, 'finding')}"
+            lines.append(Line(found if left else f"✓ no trace of {plan.gone!r} is left"))
         return {**as_sent(lines), "held": len(getattr(getattr(report, "freed", None), "alive", ()))}
 
     def action(self, name: str) -> Callable[..., Any]:
@@ -118,10 +117,10 @@ class Plans:
         if wanted in OPERATIONS:
             operation, names = str(wanted), _names(request.get("adapters"))
             act = self.action(operation)
-            lines = told(self.action("plan_operation")(operation, names))
+            lines = _lines(self.action("plan_operation")(operation, names))
             return _Plan(lambda: act(names), steps), lines
         name = str(request.get("adapter"))
-        lines = told(self.action("plan")(name))
+        lines = _lines(self.action("plan")(name))
         delete = self.action("delete")
         return _Plan(lambda: delete(name), steps, name), lines
 
@@ -141,7 +140,7 @@ class Plans:
         return 0 if self._timeline is None else len(self._timeline)
 
 
-def told(about: Any) -> list[Line]:
+def _lines(about: Any) -> list[Line]:
     """A plan or a report as lines."""
     lines = getattr(about, "lines", None)
     return lines_of(str(line) for line in (lines() if callable(lines) else str(about).splitlines()))

@@ -12,7 +12,7 @@ from peftviz.core.timeline import Timeline
 from peftviz.errors import MissingDependencyError, PeftvizError
 from peftviz.views.inspector.assets import BUNDLE, style_sheet
 from peftviz.views.inspector.exports import Exports
-from peftviz.views.inspector.language import catalogs, tell
+from peftviz.views.inspector.language import add_listener, catalogs
 from peftviz.views.inspector.page import to_html
 from peftviz.views.inspector.plans import Actions, Plans
 from peftviz.views.inspector.selection import Selection
@@ -83,7 +83,7 @@ class Inspector(anywidget.AnyWidget):  # type: ignore[misc, unused-ignore]
         self._entries: list[dict[str, Any]] = []
         state = self._state()
         super().__init__(**state, _offers=sorted(self._actions), _style=style_sheet(), _texts=catalogs())
-        tell(self)
+        add_listener(self)
         self.on_msg(self._receive)
 
     def show(self, subject: Any) -> None:

@@ -19,11 +19,16 @@ from peftviz.views.inspector.language import english
 PHRASES = "phrase."
 """How the names of texts begin that stand in the holes of others."""
 _NUMBERS = frozenset({"count", "total", "more", "times", "bytes"})
-"""Holes that hold digits, and nothing else."""
+"""Holes that hold a whole number, and nothing else."""
 _LONGEST = 4_000
 """Longer sentences are shown as they are: they are cut on the way to the reader, and name what nobody reads."""
+_COLUMNS = re.compile(r"^([a-z]+(?: one)?) {2,}")
+"""The first word of a line of a plan, and the blanks that bring what follows into a column."""
 
 Said = dict[str, Any]
+"""What `said` returns."""
+_Parts = tuple[tuple[str, str | None], ...]
+"""Literal texts, each with the name of the hole that follows, None at the end."""
 
 
 def said(text: str, family: str) -> Said | None:
@@ -47,7 +52,7 @@ def said(text: str, family: str) -> Said | None:
 
 
 def translated(finding: Mapping[str, Any]) -> dict[str, Any]:
-    """A finding as it travels, with what says its message and its remedy in other languages."""
+    """A finding as it travels: with `message_said` and `remedy_said`, where a text says the same as core."""
     told = {
         "message_said": said(finding["message"], f"finding.{finding['rule']}."),
         "remedy_said": said(finding["remedy"], f"remedy.{finding['rule']}."),
@@ -87,12 +92,6 @@ def as_sent(lines: Iterable[Line]) -> dict[str, Any]:
         whole.append(line.before + line.text)
         told.append(None if found is None else {"before": line.before, **found})
     return {"lines": whole, "said": told}
-
-
-_COLUMNS = re.compile(r"^([a-z]+(?: one)?) {2,}")
-"""The first word of a line of a plan, and the blanks that bring what follows into a column."""
-_Parts = tuple[tuple[str, str | None], ...]
-"""Literal texts, each with the name of the hole that follows, None at the end."""
 
 
 @cache
