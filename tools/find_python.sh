@@ -13,7 +13,7 @@ fi
 for candidate in python3.11 python3 python "$HOME"/.pyenv/versions/3.11*/bin/python; do
     works "$candidate" 11 11 && { echo "$candidate"; exit 0; }
 done
-for candidate in python3 python3.12 python3.13 python3.10 python; do
+for candidate in python3 python3.12 python3.13 python; do
     works "$candidate" 11 13 && {
         echo "No Python 3.11 found; going on with $candidate, for which the pinned wheels may be missing." >&2
         echo "$candidate"
