@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from peftviz.core.matching import Matching
-from peftviz.core.recode import Columns, alias_targets, tensor_aliases
+from peftviz.core.recode import Columns, alias_targets, shares_storage, tensor_aliases
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import BoolArray, IntArray, Role
 
@@ -41,39 +41,78 @@ class TensorChanges:
     fields: dict[str, BoolArray]
 
 
+class _Pairs:
+    """The matched rows of two tables, in their later order.
+
+    Args:
+        source: For each later row the earlier row, or -1.
+        count: Number of earlier rows.
+
+    Attributes:
+        old: Earlier row of each pair.
+        new: Later row of each pair, ascending.
+        in_order: Whether the earlier rows ascend too.
+    """
+
+    def __init__(self, source: IntArray, count: int) -> None:
+        self.new = np.flatnonzero(source >= 0)
+        self.old = source[self.new]
+        self.in_order = bool((self.old[1:] > self.old[:-1]).all())
+        self._source, self._count = source, count
+        # A table of which every row is matched is read as it is, without a copy.
+        self._before = slice(None) if self.in_order and len(self.old) == count else self.old
+        self._after = slice(None) if len(self.new) == len(source) else self.new
+
+    def before(self, column: IntArray) -> IntArray:
+        """A column of the earlier table, pair by pair."""
+        return column[self._before]
+
+    def after(self, column: IntArray) -> IntArray:
+        """A column of the later table, pair by pair."""
+        return column[self._after]
+
+    def differing(self, ours: IntArray, theirs: IntArray) -> BoolArray:
+        """For each later row, whether it is matched and the columns differ."""
+        differ = self.before(ours) != self.after(theirs)
+        rows = np.zeros(len(self._source), bool)
+        if differ.any():
+            rows[self._after] = differ
+        return rows
+
+    def inverse(self) -> IntArray:
+        """For each earlier row the later row, or -1."""
+        inverse = np.full(self._count, -1, np.int64)
+        inverse[self.old] = self.new
+        return inverse
+
+
 def module_changes(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, matching: Matching) -> ModuleChanges:
     """Compares matched modules."""
     source = matching.modules
-    rows = np.flatnonzero(source >= 0)
-    old = source[rows]
-    old_parent, new_parent = a.modules.parent[old], b.modules.parent[rows]
-    same_parent = np.where(new_parent >= 0, source[np.maximum(new_parent, 0)], -1) == old_parent
+    pairs = _Pairs(source, len(a.modules))
+    old_parent, new_parent = pairs.before(a.modules.parent), pairs.after(b.modules.parent)
+    same_parent = np.append(source, -1)[new_parent] == old_parent  # a root's parent of -1 reads the last entry
     same_parent &= (new_parent >= 0) == (old_parent >= 0)
-    elsewhere = ~(same_parent & (ours.names[old] == theirs.names[rows]))
+    elsewhere = ~same_parent | (pairs.before(ours.names) != pairs.after(theirs.names))
 
-    inverse = np.full(len(a.modules), -1, np.int64)
-    inverse[old] = rows
     wrapped, unwrapped, moved = (np.zeros(len(b.modules), bool) for _ in range(3))
-    away_old, away_new = old[elsewhere], rows[elsewhere]
-    is_wrapped = _took_place(b, source, theirs.names, away_new, a, ours.names, away_old)
-    is_unwrapped = _took_place(a, inverse, ours.names, away_old, b, theirs.names, away_new) & ~is_wrapped
-    wrapped[away_new[is_wrapped]] = True
-    unwrapped[away_new[is_unwrapped]] = True
-    moved[away_new[~is_wrapped & ~is_unwrapped]] = True
-    moved[rows[~elsewhere][_out_of_order(new_parent[~elsewhere], old[~elsewhere])]] = True
+    if elsewhere.any():
+        old, new = pairs.old[elsewhere], pairs.new[elsewhere]
+        is_wrapped = _took_place(b, source, theirs.names, new, a, ours.names, old)
+        wrapped[new[is_wrapped]] = True
+        old, new = old[~is_wrapped], new[~is_wrapped]
+        is_unwrapped = _took_place(a, pairs.inverse(), ours.names, old, b, theirs.names, new)
+        unwrapped[new[is_unwrapped]] = True
+        moved[new[~is_unwrapped]] = True
+    moved[_out_of_order(pairs, new_parent, ~elsewhere)] = True
 
     carried = below(b, wrapped | unwrapped)
-    fields = {}
-    for field in ours.modules:
-        changed = np.zeros(len(b.modules), bool)
-        changed[rows] = ours.modules[field][old] != theirs.modules[field][rows]
-        if field == "role":  # being wrapped makes a base module a wrapped one: that is no second change
-            changed &= ~carried
-        fields[field] = changed
+    fields = {field: pairs.differing(ours.modules[field], theirs.modules[field]) for field in ours.modules}
+    fields["role"] &= ~carried  # being wrapped makes a base module a wrapped one: that is no second change
 
     retied = np.zeros(len(b.modules), bool)
     if len(a.modules.alias_rows) or len(b.modules.alias_rows):
-        retied = _regrouped(alias_targets(a), alias_targets(b), source, inverse)
+        retied = _regrouped(alias_targets(a), alias_targets(b), source, pairs.inverse())
     return ModuleChanges(wrapped, unwrapped, moved, retied, carried, fields)
 
 
@@ -82,38 +121,33 @@ def tensor_changes(
 ) -> TensorChanges:
     """Compares matched tensors."""
     source = matching.tensors
-    rows = np.flatnonzero(source >= 0)
-    old = source[rows]
-    new_owner = b.tensors.owner[rows]
-    elsewhere = (matching.modules[new_owner] != a.tensors.owner[old]) | (
-        ours.tensor_names[old] != theirs.tensor_names[rows]
-    )
+    pairs = _Pairs(source, len(a.tensors))
+    new_owner = pairs.after(b.tensors.owner)
+    elsewhere = matching.modules[new_owner] != pairs.before(a.tensors.owner)
+    elsewhere |= pairs.before(ours.tensor_names) != pairs.after(theirs.tensor_names)
     moved = np.zeros(len(b.tensors), bool)
-    moved[rows[elsewhere]] = True
-    moved[rows[~elsewhere][_out_of_order(new_owner[~elsewhere], old[~elsewhere])]] = True
+    moved[pairs.new[elsewhere]] = True
+    moved[_out_of_order(pairs, new_owner, ~elsewhere)] = True
 
-    fields = {}
-    for field in ours.tensors:
-        changed = np.zeros(len(b.tensors), bool)
-        changed[rows] = ours.tensors[field][old] != theirs.tensors[field][rows]
-        if field == "role" and len(b.tensors):
-            changed &= ~modules.carried[b.tensors.owner]
-        fields[field] = changed
+    fields = {field: pairs.differing(ours.tensors[field], theirs.tensors[field]) for field in ours.tensors}
+    if len(b.tensors):
+        fields["role"] &= ~modules.carried[b.tensors.owner]
     if a.values != b.values:  # fingerprints of different kinds say nothing
         fields["values"] = np.zeros(len(b.tensors), bool)
-    fields["version"] = fields["version"] & ~fields["values"]  # a new value says it already
+    fields["version"] &= ~fields["values"]  # a new value says it already
 
-    inverse = np.full(len(a.tensors), -1, np.int64)
-    inverse[old] = rows
-    retied = _regrouped(a.tensors.storage, b.tensors.storage, source, inverse)
-    retied |= _regrouped(tensor_aliases(a), tensor_aliases(b), source, inverse)
+    retied = np.zeros(len(b.tensors), bool)
+    if shares_storage(a) or shares_storage(b):
+        inverse = pairs.inverse()
+        retied = _regrouped(a.tensors.storage, b.tensors.storage, source, inverse)
+        retied |= _regrouped(tensor_aliases(a), tensor_aliases(b), source, inverse)
     return TensorChanges(moved, retied, fields)
 
 
 def state_changes(a: Snapshot, b: Snapshot) -> list[tuple[str, Any, Any]]:
     """Field, value before and value after of all that changed in the adapters as a whole."""
     changes: list[tuple[str, Any, Any]] = []
-    old, new = asdict(a.adapter_state), asdict(b.adapter_state)
+    old, new = vars(a.adapter_state), vars(b.adapter_state)
     changes += [(field, old[field], new[field]) for field in old if old[field] != new[field]]
     before = {adapter.name: adapter for adapter in a.adapters}
     after = {adapter.name: adapter for adapter in b.adapters}
@@ -162,7 +196,7 @@ def _took_place(
         place = np.where(above >= 0, source[np.maximum(above, 0)], -1)
         old_parent = inner.modules.parent[inner_rows]
         same_name = outer_names[np.maximum(climber, 0)] == inner_names[inner_rows]
-        is_wrapper = outer.modules.role[np.maximum(climber, 0)] == Role.WRAPPER
+        is_wrapper = outer.modules.role[np.maximum(climber, 0)] == Role.WRAPPER.value
         climbing &= is_wrapper
         arrived = climbing & (
             (above < 0) & (old_parent < 0) | (above >= 0) & (place >= 0) & (place == old_parent) & same_name
@@ -173,22 +207,24 @@ def _took_place(
     return found
 
 
-def _out_of_order(group: IntArray, position: IntArray) -> BoolArray:
-    """Whether a member of a group comes after one that stood behind it before.
+def _out_of_order(pairs: _Pairs, group: IntArray, concerned: BoolArray) -> IntArray:
+    """Later rows that come after one of their group that stood behind them before.
 
     Args:
-        group: Parent or owner of each row, rows in their later order.
-        position: Earlier row of each.
+        pairs: The matched rows.
+        group: Parent or owner of the later row of each pair.
+        concerned: Whether a pair is asked about; the others are passed over.
     """
+    if pairs.in_order:
+        return np.zeros(0, np.int64)
+    new, old, group = pairs.new[concerned], pairs.old[concerned], group[concerned]
     order = np.argsort(group, kind="stable")
+    step = (group[order][1:] == group[order][:-1]) & (old[order][1:] < old[order][:-1])
     late = np.zeros(len(group), bool)
-    if len(group) > 1:
-        step = (group[order][1:] == group[order][:-1]) & (position[order][1:] < position[order][:-1])
-        if step.any():
-            for member in np.unique(group[order][1:][step]).tolist():
-                rows = np.flatnonzero(group == member)
-                late[rows] = position[rows] < np.maximum.accumulate(position[rows])
-    return late
+    for member in np.unique(group[order][1:][step]).tolist():
+        rows = np.flatnonzero(group == member)
+        late[rows] = old[rows] < np.maximum.accumulate(old[rows])
+    return new[late]
 
 
 def below(snapshot: Snapshot, marked: BoolArray) -> BoolArray:

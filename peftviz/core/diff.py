@@ -13,7 +13,7 @@ import numpy as np
 from peftviz.core.arguments import check_snapshot
 from peftviz.core.changes import ModuleChanges, TensorChanges, module_changes, state_changes, tensor_changes
 from peftviz.core.display import Displayed, dataframes
-from peftviz.core.matching import Evidence, Matching, match
+from peftviz.core.matching import Evidence, Matching, left_over, match
 from peftviz.core.recode import Columns, shared_columns
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import BoolArray, IntArray, frozen
@@ -88,9 +88,6 @@ class Diff(Displayed):
         self.tensor_fields: Mapping[str, BoolArray] = tensors.fields
         self.module_source = frozen(matching.modules)
         self.tensor_source = frozen(matching.tensors)
-        replaced = (
-            matching.module_evidence == Evidence.PATH if matching.by_identity else np.zeros(len(after.modules), bool)
-        )
         self.module_kinds = frozen(
             _bits(
                 {
@@ -98,28 +95,25 @@ class Diff(Displayed):
                     Kind.WRAPPED: modules.wrapped,
                     Kind.UNWRAPPED: modules.unwrapped,
                     Kind.MOVED: modules.moved,
-                    Kind.REPLACED: replaced,
+                    Kind.REPLACED: (matching.module_evidence == Evidence.PATH.value) & matching.by_identity,
                     Kind.CHANGED: _any(modules.fields, len(after.modules)),
                     Kind.RETIED: modules.retied,
                 }
             )
-        )
-        replaced = (
-            matching.tensor_evidence == Evidence.PATH if matching.by_identity else np.zeros(len(after.tensors), bool)
         )
         self.tensor_kinds = frozen(
             _bits(
                 {
                     Kind.ADDED: matching.tensors < 0,
                     Kind.MOVED: tensors.moved,
-                    Kind.REPLACED: replaced,
+                    Kind.REPLACED: (matching.tensor_evidence == Evidence.PATH.value) & matching.by_identity,
                     Kind.CHANGED: _any(tensors.fields, len(after.tensors)),
                     Kind.RETIED: tensors.retied,
                 }
             )
         )
-        self.removed_modules = frozen(_missing(matching.modules, len(before.modules)))
-        self.removed_tensors = frozen(_missing(matching.tensors, len(before.tensors)))
+        self.removed_modules = frozen(left_over(matching.modules, len(before.modules)))
+        self.removed_tensors = frozen(left_over(matching.tensors, len(before.tensors)))
         self._state_changes = state_changes(before, after)
 
     def __bool__(self) -> bool:
@@ -290,7 +284,8 @@ def _value(row: Any, field: str) -> Any:
 def _bits(columns: Mapping[Kind, BoolArray]) -> IntArray:
     total: IntArray = np.zeros(len(next(iter(columns.values()))), np.uint8)
     for kind, column in columns.items():
-        total |= column.astype(np.uint8) * np.uint8(kind)
+        if column.any():
+            total |= column * np.uint8(kind)
     return total
 
 
@@ -299,9 +294,3 @@ def _any(fields: Mapping[str, BoolArray], count: int) -> BoolArray:
     for changed in fields.values():
         total |= changed
     return total
-
-
-def _missing(source: IntArray, count: int) -> IntArray:
-    present = np.zeros(count, bool)
-    present[source[source >= 0]] = True
-    return np.flatnonzero(~present)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from peftviz.core.recode import Columns
+from peftviz.core.recode import Columns, shares_storage, tensor_aliases
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, Role
 
@@ -64,26 +64,45 @@ def match(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns) -> Matching:
     place. Between scopes, and between models that share no module, rows are matched by path, through PEFT's
     wrappers, and then by content.
     """
-    modules = np.full(len(b.modules), -1, np.int64)
-    evidence = np.zeros(len(b.modules), np.uint8)
+    modules: IntArray = np.full(len(b.modules), -1, np.int64)
     if a.scope is not None and a.scope is b.scope:
-        _match_unique(a.modules.identity, b.modules.identity, modules, evidence, Evidence.IDENTITY)
+        shared = np.concatenate((_repeated_modules(a), _repeated_modules(b)))
+        modules = _match_unique(a.modules.identity, b.modules.identity, shared)
     by_identity = bool((modules >= 0).any())
+    evidence = _evidence_of_identity(modules)
     if by_identity:
-        _match_shared_modules(a, b, ours, theirs, modules, evidence)
+        _match_shared_modules(a, b, ours, theirs, shared, modules, evidence)
         _match_by_path(a, b, ours, theirs, modules, evidence)
     else:
         _match_through_wrappers(a, b, modules, evidence)
         _match_by_content(a, b, modules, evidence)
 
-    tensors = np.full(len(b.tensors), -1, np.int64)
-    tensor_evidence = np.zeros(len(b.tensors), np.uint8)
+    tensors: IntArray = np.full(len(b.tensors), -1, np.int64)
+    repeated: IntArray = np.zeros(0, np.int64)
     if by_identity:
-        _match_unique(a.tensors.identity, b.tensors.identity, tensors, tensor_evidence, Evidence.IDENTITY)
+        repeated = np.concatenate((_repeated_tensors(a), _repeated_tensors(b)))
+        tensors = _match_unique(a.tensors.identity, b.tensors.identity, repeated)
+    tensor_evidence = _evidence_of_identity(tensors)
+    if len(repeated):
         _match_tensors(a, b, ours, theirs, modules, tensors, tensor_evidence, identity=True)
         _match_leftover_tensors(a, b, tensors, tensor_evidence)
     _match_tensors(a, b, ours, theirs, modules, tensors, tensor_evidence, identity=False)
     return Matching(modules, evidence, tensors, tensor_evidence, by_identity)
+
+
+def left_over(source: IntArray, count: int) -> IntArray:
+    """Earlier rows that no later row is matched to, ascending.
+
+    Args:
+        source: For each later row the earlier row, or -1; no earlier row occurs twice.
+        count: Number of earlier rows.
+    """
+    matched = source >= 0
+    if np.count_nonzero(matched) == count:
+        return np.zeros(0, np.int64)
+    left = np.ones(count, bool)
+    left[source[matched]] = False
+    return np.flatnonzero(left)
 
 
 def _invert(source: IntArray, evidence: IntArray, count: int) -> tuple[IntArray, IntArray]:
@@ -95,39 +114,57 @@ def _invert(source: IntArray, evidence: IntArray, count: int) -> tuple[IntArray,
     return inverse, inverse_evidence
 
 
-def _match_unique(a: IntArray, b: IntArray, source: IntArray, evidence: IntArray, kind: Evidence) -> None:
-    """Matches serial numbers that occur once on each side."""
+def _match_unique(a: IntArray, b: IntArray, repeated: IntArray) -> IntArray:
+    """For each later row the earlier row of the same serial number, or -1.
+
+    Args:
+        a: Serial number of each earlier row.
+        b: Serial number of each later row.
+        repeated: Serial numbers that occur several times on one side: they are left for later.
+    """
     if not len(a) or not len(b):
-        return
-    span = int(max(a.max(), b.max())) + 1
-    if span <= 16 * (len(a) + len(b)):  # serial numbers are dense: a table beats a sort
-        row_of = np.full(span, -1, np.int64)
-        row_of[a] = np.arange(len(a))
-        once = (np.bincount(a, minlength=span) == 1) & (np.bincount(b, minlength=span) == 1)
-        found = np.where(once[b], row_of[b], -1)
-    else:
-        keys, a_first, a_count = np.unique(a, return_index=True, return_counts=True)
-        place = np.minimum(np.searchsorted(keys, b), len(keys) - 1)
-        _, b_inverse, b_count = np.unique(b, return_inverse=True, return_counts=True)
-        once = (keys[place] == b) & (a_count[place] == 1) & (b_count[b_inverse.reshape(-1)] == 1)
-        found = np.where(once, a_first[place], -1)
-    source[:] = found
-    evidence[found >= 0] = kind
+        return np.full(len(b), -1, np.int64)
+    low, high = int(min(a.min(), b.min())), int(max(a.max(), b.max()))
+    if high - low < 16 * (len(a) + len(b)):  # serial numbers are dense: a table beats a sort
+        row_of: IntArray = np.full(high - low + 1, -1, np.int64)
+        row_of[a - low] = np.arange(len(a))
+        row_of[repeated - low] = -1
+        return row_of[b - low]
+    order = np.argsort(a)
+    row = order[np.minimum(np.searchsorted(a, b, sorter=order), len(a) - 1)]
+    return np.where((a[row] == b) & ~np.isin(b, repeated), row, -1)
+
+
+def _evidence_of_identity(source: IntArray) -> IntArray:
+    evidence: IntArray = (source >= 0) * np.uint8(Evidence.IDENTITY)
+    return evidence
+
+
+def _repeated_modules(snapshot: Snapshot) -> IntArray:
+    """Serial numbers of modules that occur several times."""
+    return snapshot.modules.identity[snapshot.modules.alias_rows]
+
+
+def _repeated_tensors(snapshot: Snapshot) -> IntArray:
+    """Serial numbers of tensors that occur several times."""
+    if not shares_storage(snapshot):
+        return np.zeros(0, np.int64)
+    first = tensor_aliases(snapshot)
+    repeated: IntArray = snapshot.tensors.identity[first != np.arange(len(first))]
+    return repeated
 
 
 def _match_shared_modules(
-    a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, source: IntArray, evidence: IntArray
+    a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, shared: IntArray, source: IntArray, evidence: IntArray
 ) -> None:
     """Matches modules that occur several times: occurrence by occurrence in the same place, then in order."""
-    shared = set(a.modules.identity[a.modules.alias_rows].tolist())
-    shared |= set(b.modules.identity[b.modules.alias_rows].tolist())
-    if not shared:
+    if not len(shared):
         return
     candidates: dict[int, list[int]] = defaultdict(list)
-    for row in np.flatnonzero(np.isin(a.modules.identity, list(shared))).tolist():
+    for row in np.flatnonzero(np.isin(a.modules.identity, shared)).tolist():
         candidates[int(a.modules.identity[row])].append(row)
     waiting = []
-    for row in np.flatnonzero(np.isin(b.modules.identity, list(shared))).tolist():
+    for row in np.flatnonzero(np.isin(b.modules.identity, shared)).tolist():
         options = candidates.get(int(b.modules.identity[row]), [])
         parent = int(b.modules.parent[row])
         place = (int(source[parent]) if parent >= 0 else -1, int(theirs.names[row]))
@@ -148,14 +185,17 @@ def _match_by_path(
     a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, source: IntArray, evidence: IntArray
 ) -> None:
     """Matches what is left to what is left in the same place, from the root down."""
-    taken = np.zeros(len(a.modules), bool)
-    taken[source[source >= 0]] = True
-    if len(b.modules) and len(a.modules) and source[0] < 0 and not taken[0]:
-        source[0], evidence[0], taken[0] = 0, Evidence.PATH, True
+    free = left_over(source, len(a.modules))
+    if not len(free):
+        return
+    if free[0] == 0 and source[0] < 0:
+        source[0], evidence[0] = 0, Evidence.PATH
     rows = np.flatnonzero((source < 0) & (b.modules.parent >= 0))
     rows = rows[source[b.modules.parent[rows]] >= 0]
+    if not len(rows):
+        return
     span = int(max(ours.names.max(initial=0), theirs.names.max(initial=0))) + 1
-    free = np.flatnonzero(~taken & (a.modules.parent >= 0))
+    free = free[free > 0]  # the root is in no other module
     keys = a.modules.parent[free].astype(np.int64) * span + ours.names[free]
     order = np.argsort(keys, kind="stable")
     keys, free = keys[order], free[order]
@@ -249,12 +289,12 @@ def _match_tensors(
     identity: bool,
 ) -> None:
     """Matches tensors of matched owners by name, the same objects only or any that are left."""
-    taken = np.zeros(len(a.tensors), bool)
-    taken[source[source >= 0]] = True
+    free = left_over(source, len(a.tensors))
+    if not len(free):
+        return
     rows = np.flatnonzero(source < 0)
     rows = rows[modules[b.tensors.owner[rows]] >= 0]
-    free = np.flatnonzero(~taken)
-    if not len(rows) or not len(free):
+    if not len(rows):
         return
     span = int(max(ours.tensor_names.max(initial=0), theirs.tensor_names.max(initial=0))) + 1
     keys = a.tensors.owner[free].astype(np.int64) * span + ours.tensor_names[free]
@@ -271,9 +311,7 @@ def _match_tensors(
 
 def _match_leftover_tensors(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntArray) -> None:
     """Matches further occurrences of one tensor object in order."""
-    taken = np.zeros(len(a.tensors), bool)
-    taken[source[source >= 0]] = True
-    free = np.flatnonzero(~taken)
+    free = left_over(source, len(a.tensors))
     rows = np.flatnonzero(source < 0)
     rows = rows[np.isin(b.tensors.identity[rows], a.tensors.identity[free])]
     options: dict[int, list[int]] = defaultdict(list)

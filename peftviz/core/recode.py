@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from peftviz.core.snapshot import Snapshot
 from peftviz.core.tables import IntArray, ModuleFlag, TensorFlag, first_occurrence
+
+Recode = Callable[[IntArray], IntArray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,26 +43,27 @@ def shared_columns(a: Snapshot, b: Snapshot) -> tuple[Columns, Columns]:
     }
 
     def columns(snapshot: Snapshot, side: int) -> Columns:
+        # Flags by `.value`: numpy takes several times as long over a member of an enum.
         modules, tensors = snapshot.modules, snapshot.tensors
         flags = tensors.flags
         return Columns(
-            names=names[side][modules.name],
+            names=names[side](modules.name),
             modules={
-                "type": types[side][modules.type],
-                "training": modules.flags & ModuleFlag.TRAINING,
+                "type": types[side](modules.type),
+                "training": modules.flags & ModuleFlag.TRAINING.value,
                 "role": modules.role,
-                "adapter": adapters[side][modules.adapter],
-                "state": states[side][modules.state],
-                "hooks": hooks[side][modules.hooks],
+                "adapter": adapters[side](modules.adapter),
+                "state": states[side](modules.state),
+                "hooks": hooks[side](modules.hooks),
             },
-            tensor_names=names[side][tensors.name],
+            tensor_names=names[side](tensors.name),
             tensors={
-                **{field: table[side][tensors.spec] for field, table in specs.items()},
-                "kind": flags & TensorFlag.BUFFER,
-                "requires_grad": flags & TensorFlag.REQUIRES_GRAD,
-                "persistent": flags & TensorFlag.PERSISTENT,
+                **{field: table[side](tensors.spec) for field, table in specs.items()},
+                "kind": flags & TensorFlag.BUFFER.value,
+                "requires_grad": flags & TensorFlag.REQUIRES_GRAD.value,
+                "persistent": flags & TensorFlag.PERSISTENT.value,
                 "role": tensors.role,
-                "adapter": adapters[side][tensors.adapter],
+                "adapter": adapters[side](tensors.adapter),
                 "version": tensors.version,
                 "values": fingerprints(snapshot),
                 "storage_nbytes": storage_nbytes(snapshot),
@@ -78,8 +81,9 @@ def fingerprints(snapshot: Snapshot) -> IntArray:
 
 def storage_nbytes(snapshot: Snapshot) -> IntArray:
     """Bytes of a storage that is larger or smaller than its first tensor, by tensor row; -1 elsewhere."""
-    column = np.full(len(snapshot.tensors), -1, np.int64)
-    column[snapshot.tensors.odd_storage_rows] = snapshot.tensors.odd_storage_nbytes
+    rows, nbytes = snapshot.tensors.odd_storage_rows, snapshot.tensors.odd_storage_nbytes
+    column = np.full(len(snapshot.tensors), -1, nbytes.dtype)
+    column[rows] = nbytes
     return column
 
 
@@ -95,7 +99,17 @@ def tensor_aliases(snapshot: Snapshot) -> IntArray:
     return first_occurrence(snapshot.tensors.identity)
 
 
-def _common(a: Sequence[Hashable], b: Sequence[Hashable]) -> tuple[IntArray, IntArray]:
-    codes: dict[Hashable, int] = {}
-    tables = [np.array([codes.setdefault(value, len(codes)) for value in side], np.int32) for side in (a, b)]
-    return tables[0], tables[1]
+def shares_storage(snapshot: Snapshot) -> bool:
+    """Whether tensor rows share a storage; where none do, no tensor object occurs twice."""
+    storage = snapshot.tensors.storage
+    return bool((storage != np.arange(len(storage), dtype=storage.dtype)).any())
+
+
+def _common(a: Sequence[Hashable], b: Sequence[Hashable]) -> tuple[Recode, Recode]:
+    """What turns the codes of two dictionaries into codes of one; entries that are alike get the same code."""
+    codes = {value: code for code, value in enumerate(dict.fromkeys((*a, *b)))}
+    if len(a) == len(b) == len(codes) and a == b:
+        return np.asarray, np.asarray
+    dtype = np.min_scalar_type(len(codes))
+    ours, theirs = (np.fromiter(map(codes.__getitem__, side), dtype, len(side)) for side in (a, b))
+    return ours.take, theirs.take

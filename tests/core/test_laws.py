@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
@@ -23,6 +26,14 @@ QUICK = settings(deadline=None, max_examples=2000, phases=[Phase.generate], data
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("laws")
+
+
+def far_apart(snapshot: Snapshot) -> Snapshot:
+    """The same objects after much else was given a serial number."""
+    other = copy.copy(snapshot)
+    other.modules = replace(other.modules, identity=other.modules.identity.astype(np.int64) * 10**9)
+    other.tensors = replace(other.tensors, identity=other.tensors.identity.astype(np.int64) * 10**9)
+    return other
 
 
 @st.composite
@@ -136,6 +147,23 @@ def test_patch_applies_what_diff_found(pair: tuple[Snapshot, Snapshot]) -> None:
     patched = patch(before, diff(before, after))
     assert after == patched
     assert problem(patched) is None
+
+
+@given(histories())
+def test_serial_numbers_far_apart_match_like_those_close_together(history: list[Model]) -> None:
+    before, after = (model.snapshot() for model in history)
+    assert diff(before, after) == diff(far_apart(before), far_apart(after))
+
+
+@given(models())
+def test_a_dictionary_that_names_an_entry_twice_makes_no_difference(model: Model) -> None:
+    snapshot = model.snapshot()
+    twice = copy.copy(snapshot)
+    twice.names = (*snapshot.names, *snapshot.names)
+    other = copy.copy(twice)
+    other.modules = replace(twice.modules, name=twice.modules.name + np.uint16(len(snapshot.names)))
+    assert not diff(twice, other)
+    assert twice == other
 
 
 def test_patch_keeps_one_storage_whose_tensors_are_tied_anew() -> None:
