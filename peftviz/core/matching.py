@@ -10,7 +10,7 @@ import numpy as np
 
 from peftviz.core.recode import Columns, shares_storage, tensor_aliases
 from peftviz.core.snapshot import Snapshot
-from peftviz.core.tables import IntArray, Role
+from peftviz.core.tables import BoolArray, IntArray, Role
 
 
 class Evidence(enum.IntEnum):
@@ -74,7 +74,7 @@ def match(a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns) -> Matching:
         _match_shared_modules(a, b, ours, theirs, shared, modules, evidence)
         _match_by_path(a, b, ours, theirs, modules, evidence)
     else:
-        _match_through_wrappers(a, b, modules, evidence)
+        _match_through_wrappers(a, b, ours, theirs, modules, evidence)
         _match_by_content(a, b, modules, evidence)
 
     tensors: IntArray = np.full(len(b.tensors), -1, np.int64)
@@ -94,15 +94,12 @@ def left_over(source: IntArray, count: int) -> IntArray:
     """Earlier rows that no later row is matched to, ascending.
 
     Args:
-        source: For each later row the earlier row, or -1; no earlier row occurs twice.
+        source: For each later row the earlier row, or -1.
         count: Number of earlier rows.
     """
-    matched = source >= 0
-    if np.count_nonzero(matched) == count:
-        return np.zeros(0, np.int64)
-    left = np.ones(count, bool)
-    left[source[matched]] = False
-    return np.flatnonzero(left)
+    left = np.ones(count + 1, bool)
+    left[source] = False  # -1 falls on the last entry, which stands for no row
+    return np.flatnonzero(left[:-1])
 
 
 def _invert(source: IntArray, evidence: IntArray, count: int) -> tuple[IntArray, IntArray]:
@@ -210,44 +207,64 @@ def _match_by_path(
         rows = np.flatnonzero(unmatched & np.isin(b.modules.parent, found)) if len(found) else found
 
 
-def _match_through_wrappers(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntArray) -> None:
+def _match_through_wrappers(
+    a: Snapshot, b: Snapshot, ours: Columns, theirs: Columns, source: IntArray, evidence: IntArray
+) -> None:
     """Matches two trees of different processes by path; where one side is wrapped, to what the wrapper holds."""
     if not len(a.modules) or not len(b.modules):
         return
-    stack = [(0, 0)]
-    while stack:
-        row_a, row_b = stack.pop()
-        kind = Evidence.PATH
-        while b.modules.role[row_b] == Role.WRAPPER and a.modules.role[row_a] != Role.WRAPPER:
-            held = _held(b, row_b)
-            if held is None:
-                break
-            row_b, kind = held, Evidence.WRAPPING
-        while a.modules.role[row_a] == Role.WRAPPER and b.modules.role[row_b] != Role.WRAPPER:
-            held = _held(a, row_a)
-            if held is None:
-                break
-            row_a, kind = held, Evidence.WRAPPING
-        source[row_b], evidence[row_b] = row_a, kind
-        named = {a.names[a.modules.name[row]]: row for row in a.child_rows(row_a).tolist()}
-        for child in b.child_rows(row_b).tolist():
-            other = named.get(b.names[b.modules.name[child]])
-            if other is not None:
-                stack.append((other, child))
+    wrapper_a, wrapper_b = (snapshot.modules.role == Role.WRAPPER.value for snapshot in (a, b))
+    held_a, held_b = _held(a), _held(b)
+    span = int(max(ours.names.max(), theirs.names.max())) + 1
+    keys = a.modules.parent.astype(np.int64) * span + ours.names
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    old: IntArray = np.zeros(1, np.int64)
+    new = old
+    while len(new):
+        outer_old, outer_new = old, new
+        new = _inside(new, held_b, ~wrapper_a[old])
+        old = _inside(old, held_a, ~wrapper_b[new])
+        source[new] = old
+        evidence[new] = np.where((new != outer_new) | (old != outer_old), Evidence.WRAPPING, Evidence.PATH)
+        above = np.full(len(b.modules), -1, np.int64)
+        above[new] = old
+        children = np.flatnonzero(above[b.modules.parent[1:]] >= 0) + 1
+        wanted = above[b.modules.parent[children]] * span + theirs.names[children]
+        place = np.searchsorted(keys, wanted, side="right") - 1
+        hit = keys[place] == wanted
+        old, new = order[place[hit]], children[hit]
 
 
-def _held(snapshot: Snapshot, row: int) -> int | None:
-    """The one child of a wrapper that is no part of PEFT's own bookkeeping, or the wrapper further inside."""
-    roles = (Role.WRAPPED, Role.BASE, Role.WRAPPER)
-    held = [child for child in snapshot.child_rows(row).tolist() if snapshot.modules.role[child] in roles]
-    return held[0] if len(held) == 1 else None
+def _held(snapshot: Snapshot) -> IntArray:
+    """For each wrapper the row of the one child that is no part of PEFT's own bookkeeping; it may be a wrapper again.
+
+    -1 for a wrapper that has none or several such children, and for all other modules.
+    """
+    modules = snapshot.modules
+    rows = np.flatnonzero(np.isin(modules.role, (Role.WRAPPED, Role.BASE, Role.WRAPPER)) & (modules.parent >= 0))
+    rows = rows[modules.role[modules.parent[rows]] == Role.WRAPPER.value]
+    parents = modules.parent[rows]
+    held = np.full(len(modules), -1, np.int64)
+    held[parents] = rows
+    held[np.bincount(parents, minlength=len(modules)) > 1] = -1
+    return held
+
+
+def _inside(rows: IntArray, held: IntArray, concerned: BoolArray) -> IntArray:
+    """The rows themselves, or what stands inside all their wrappers for those that are concerned."""
+    while True:
+        inner = np.where(concerned, held[rows], -1)
+        if (inner < 0).all():
+            return rows
+        rows = np.where(inner >= 0, inner, rows)
 
 
 def _match_by_content(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntArray) -> None:
     """Matches subtrees that moved: same classes, shapes and known values, and only one candidate on each side."""
     taken = set(source[source >= 0].tolist())
-    lost = _contents(a, [row for row in range(len(a.modules)) if row not in taken])
-    found = _contents(b, np.flatnonzero(source < 0).tolist())
+    lost = _contents(a, left_over(source, len(a.modules)))
+    found = _contents(b, np.flatnonzero(source < 0))
     for content, rows in found.items():
         options = lost.get(content, [])
         if (
@@ -260,20 +277,20 @@ def _match_by_content(a: Snapshot, b: Snapshot, source: IntArray, evidence: IntA
                     taken.add(options[0] + offset)
 
 
-def _contents(snapshot: Snapshot, rows: list[int]) -> dict[tuple[object, ...], list[int]]:
+def _contents(snapshot: Snapshot, rows: IntArray) -> dict[tuple[object, ...], list[int]]:
     """Rows by what their subtrees hold; subtrees without any known value are left out."""
     contents: dict[tuple[object, ...], list[int]] = defaultdict(list)
     fingerprint = snapshot.tensors.fingerprint
     if not len(fingerprint):
         return contents
-    for row in rows:
-        stop = int(snapshot.subtree_end[row])
-        tensors = range(snapshot.tensor_rows_of(row).start, snapshot.tensor_rows_of(stop - 1).stop)
-        values = tuple(int(fingerprint[tensor]) for tensor in tensors)
-        if any(values):
-            types = tuple(snapshot.types[code] for code in snapshot.modules.type[row:stop].tolist())
-            shapes = tuple(snapshot.specs[code].shape for code in snapshot.tensors.spec[tensors.start : tensors.stop])
-            contents[types, shapes, values].append(row)
+    known = np.append(0, np.cumsum(fingerprint != 0))
+    stops = snapshot.subtree_end[rows]
+    first, last = snapshot.tensor_starts[rows], snapshot.tensor_starts[stops]
+    some = known[last] > known[first]
+    for row, stop, start, end in zip(*(column[some].tolist() for column in (rows, stops, first, last)), strict=True):
+        types = tuple(snapshot.types[code] for code in snapshot.modules.type[row:stop].tolist())
+        shapes = tuple(snapshot.specs[code].shape for code in snapshot.tensors.spec[start:end].tolist())
+        contents[types, shapes, tuple(fingerprint[start:end].tolist())].append(row)
     return contents
 
 
