@@ -14,6 +14,7 @@ import torch
 import peftviz
 from benchmarks.suite import SIZES, Suite, imports
 from benchmarks.table import HEAD, Figure, rows
+from peftviz.live.snapshots import chunks
 
 
 def main() -> None:
@@ -25,6 +26,10 @@ def main() -> None:
     parser.add_argument("--cut-off", type=float, default=60.0, help="seconds that torchinfo may take (default: 60)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if not chunks.is_compiled():
+        sys.exit(
+            "peftviz is installed without its compiled reader, which the budgets are for: make install, with a C compiler"
+        )
     today = datetime.datetime.now(datetime.timezone.utc).date()
     print(
         f"{today}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, "

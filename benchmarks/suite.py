@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torchinfo
 
@@ -19,6 +20,7 @@ from benchmarks import models
 from benchmarks.measure import alternating, import_seconds, interleaved, memory, timed, within
 from benchmarks.table import Figure
 from peftviz.core.serialize import load, save
+from peftviz.live.snapshots import chunks
 
 if TYPE_CHECKING:
     from torch import nn
@@ -130,18 +132,30 @@ class Suite:
         gc.freeze()
         capture = peftviz.capture  # loads what it needs, which is no part of the first capture
         first = timed(lambda: capture(bare))
-        found = interleaved({"walk": walk(bare), "capture": lambda: capture(bare)}, self.rounds)
+        found = interleaved(
+            {"walk": walk(bare), "capture": lambda: capture(bare), "python": lambda: capture_in_python(bare)},
+            self.rounds,
+        )
         self._add("capture of tree, tensors, storage", found["capture"], budget=1.5, walk=found["walk"])
+        self._add("the same, modules read in Python", found["python"], walk=found["walk"])
         self._add("the first such capture, which registers every object", first, walk=found["walk"])
         gc.unfreeze()
 
     def _capture(self, model: nn.Module) -> None:
         snapshot = peftviz.capture(model)
-        found = interleaved({"walk": walk(model), "capture": lambda: peftviz.capture(model)}, self.rounds)
+        found = interleaved(
+            {
+                "walk": walk(model),
+                "capture": lambda: peftviz.capture(model),
+                "python": lambda: capture_in_python(model),
+            },
+            self.rounds,
+        )
         self._walk = found["walk"]
         note = f"B: {len(snapshot.modules):,} modules, {len(snapshot.tensors):,} tensors"
         self.figures.insert(0, Figure(self.size.name, "bare walk", 1.0, "B", None, self._walk, note))
         self._add("capture with adapter state and hooks", found["capture"], budget=2.2)
+        self._add("the same, modules read in Python", found["python"])
 
     def _values(self, model: nn.Module) -> None:
         gc.collect()
@@ -166,12 +180,12 @@ class Suite:
     def _diff_of_adding(self, model: nn.Module) -> None:
         before = peftviz.capture(model)
         models.add_second(model, layer_by_layer=self.size.layer_by_layer)
-        after = peftviz.capture(model)
+        after, again = peftviz.capture(model), peftviz.capture(model)
         found = interleaved(
             {
                 "walk": walk(model),
                 "diff": lambda: peftviz.diff(before, after),
-                "same": lambda: peftviz.diff(after, after),
+                "same": lambda: peftviz.diff(after, again),
             },
             self.rounds,
         )
@@ -266,6 +280,12 @@ def walk(model: nn.Module) -> Callable[[], None]:
             pass
 
     return job
+
+
+def capture_in_python(model: nn.Module) -> peftviz.Snapshot:
+    """A capture as it is where peftviz was installed without a compiler."""
+    with patch.object(chunks, "_compiled", None):
+        return peftviz.capture(model)
 
 
 def changes(diff: Any) -> str:

@@ -42,6 +42,29 @@ except ImportError as error:
     print("no torch:", type(error).__name__)
 """
 
+# Without torch, since only one of these versions has it here: the compiled reader asks of a module its slots alone.
+COMPILED = """
+from peftviz.live.snapshots import _chunks
+
+class Module:
+    def __init__(self, **children):
+        self.training = True
+        self._parameters, self._buffers, self._modules = {"weight": 1.5, "bias": None}, {}, children
+        self._backward_pre_hooks, self._forward_hooks, self._forward_pre_hooks = {}, {}, {0: print}
+        self._is_full_backward_hook = None
+
+child, types, names = Module(), {}, {}
+ids, kinds, dicts, training, hooked, marked, *entries = _chunks.read_chunk(
+    [Module(child=child), child], types, names, ("_modules",)
+)
+assert dicts[1] is vars(child) and int.from_bytes(ids[8:], "little") == id(child)
+assert (kinds, training, hooked, marked) == (bytes(8), bytes([1, 1]), [0, 1], [0])
+zero, one = bytes(4), (1).to_bytes(4, "little")
+assert entries == [([child], zero, zero), ([1.5, 1.5], zero + one, one + one), ([], b"", b"")]
+assert (types, names) == ({Module: 0}, {"child": 0, "weight": 1, "bias": 2})
+assert _chunks.read_chunk([object.__new__(Module)], types, names, ()) is None
+"""
+
 WITH_TORCH = """
 import torch
 import peftviz
@@ -50,6 +73,7 @@ from peftviz.views.inspector.widget import Inspector
 assert "fresh" in peftviz.__file__, peftviz.__file__
 snapshot = peftviz.capture(torch.nn.Linear(2, 3))
 assert snapshot.totals.parameters == 9
+assert peftviz.live.snapshots.chunks.is_compiled()
 assert len(Inspector(snapshot)._repr_mimebundle_()) > 0
 """
 
@@ -58,7 +82,7 @@ assert len(Inspector(snapshot)._repr_mimebundle_()) > 0
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The wheel, made from the sdist, and the sdist."""
     folder = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT)
+    build_into(folder)
     wheel, sdist = folder.glob("*.whl"), folder.glob("*.tar.gz")
     return {"wheel": next(wheel), "sdist": next(sdist)}
 
@@ -85,10 +109,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: dict[str, Path]) ->
     assert {name.partition("/")[0] for name in names} == {"peftviz", f"peftviz-{peftviz.__version__}.dist-info"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     extra = {name for name in names if name.startswith("peftviz/") and not name.endswith(".py")}
+    compiled = {f"peftviz/live/snapshots/_chunks.{ending}" for ending in ("abi3.so", "pyi")}
     views = {
         path.relative_to(ROOT).as_posix() for kind in ("css", "json") for path in ROOT.glob(f"peftviz/**/*.{kind}")
     }
-    assert extra == {"peftviz/py.typed", "peftviz/views/static/inspector.js", *views}, "no TypeScript, no tests"
+    assert extra == {"peftviz/py.typed", "peftviz/views/static/inspector.js", *views, *compiled}, (
+        "no TypeScript, no C, no tests"
+    )
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("peftviz/**/*.py")}
     assert {name for name in names if name.endswith(".py")} == modules
 
@@ -102,7 +129,7 @@ def test_the_sdist_holds_what_the_checks_need(built: dict[str, Path]) -> None:
 
 
 def test_building_again_gives_the_same_bytes(built: dict[str, Path], tmp_path: Path) -> None:
-    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", tmp_path, ROOT)
+    build_into(tmp_path)
     for path in built.values():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
@@ -135,6 +162,7 @@ def test_numpy_alone_is_enough_to_read_a_snapshot(version: str, built: dict[str,
     run(fresh, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", built["wheel"])
     assert "no torch" in run(fresh, "-W", "error", "-c", WITHOUT_TORCH, before, after, cwd=tmp_path)
     assert "1 leftover" in run(fresh.with_name("peftviz"), "show", after, cwd=tmp_path)
+    run(fresh, "-W", "error", "-c", COMPILED, cwd=tmp_path)
 
 
 def test_the_wheel_works_beside_torch(fresh: Path, tmp_path: Path) -> None:
@@ -146,8 +174,10 @@ def test_the_sdist_installs_without_node_and_without_a_compiler(built: dict[str,
     packages = run(fresh, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     (Path(packages) / "builder.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     install = ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", tmp_path / "there"]
-    run(fresh, "-m", "pip", *install, built["sdist"], PATH="", CC="/bin/false")
-    assert (tmp_path / "there" / "peftviz" / "views" / "static" / "inspector.js").exists()
+    run(fresh, "-m", "pip", *install, built["sdist"], PATH="", CC="/bin/false", PEFTVIZ_COMPILE="auto")
+    installed = tmp_path / "there" / "peftviz"
+    assert (installed / "views" / "static" / "inspector.js").exists()
+    assert {path.suffix for path in (installed / "live" / "snapshots").glob("_chunks.*")} == {".pyi"}, "pure Python"
 
 
 def test_a_typed_program_is_checked_against_the_wheel(fresh: Path, tmp_path: Path) -> None:
@@ -167,6 +197,10 @@ def test_a_typed_program_is_checked_against_the_wheel(fresh: Path, tmp_path: Pat
     )
     errors = re.findall(r"^(\w+\.py):\d+: error: .*\[(.*)\]$", result.stdout, re.MULTILINE)
     assert errors == [("wrong.py", "call-arg"), ("wrong.py", "return-value")], result.stdout + result.stderr
+
+
+def build_into(folder: Path) -> None:
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT, PEFTVIZ_COMPILE="always")
 
 
 def snapshots(folder: Path) -> tuple[Path, Path]:

@@ -87,8 +87,14 @@ def read_chunk(modules: list[torch.nn.Module], types: Interner[type], names: Int
         types: Interned classes.
         names: Interned attribute names.
     """
-    if _compiled is None or (found := _compiled(modules, types, names, REGISTRY_ATTRIBUTES)) is None:
-        return _read_in_python(modules, types, names)
+    return read_compiled(modules, types, names) or read_in_python(modules, types, names)
+
+
+def read_compiled(modules: list[torch.nn.Module], types: Interner[type], names: Interner[str]) -> Chunk | None:
+    """As `read_chunk`; None where there is no compiled reader, and for a chunk that it leaves to the one in Python."""
+    found = _compiled and _compiled(modules, types, names, REGISTRY_ATTRIBUTES)
+    if found is None:
+        return None
     ids, kinds, dicts, training, hooked, registered, *entries = found
     return Chunk(
         np.frombuffer(ids, np.int64),
@@ -104,7 +110,8 @@ def read_chunk(modules: list[torch.nn.Module], types: Interner[type], names: Int
     )
 
 
-def _read_in_python(modules: list[torch.nn.Module], types: Interner[type], names: Interner[str]) -> Chunk:
+def read_in_python(modules: list[torch.nn.Module], types: Interner[type], names: Interner[str]) -> Chunk:
+    """As `read_chunk`, for modules of any kind."""
     count = len(modules)
     dicts = dicts_of(modules)
     try:
