@@ -26,14 +26,11 @@ def main() -> None:
     parser.add_argument("--cut-off", type=float, default=60.0, help="seconds that torchinfo may take (default: 60)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if not chunks.is_compiled():
-        sys.exit(
-            "peftviz is installed without its compiled reader, which the budgets are for: make install, with a C compiler"
-        )
     today = datetime.datetime.now(datetime.timezone.utc).date()
+    reader = "compiled" if chunks.is_compiled() else "in Python"
     print(
         f"{today}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}, "
-        f"PEFT {peft.__version__}, peftviz {peftviz.__version__}\n"
+        f"PEFT {peft.__version__}, peftviz {peftviz.__version__}, reader {reader}\n"
     )
     print(HEAD)
     show(imports(3 if options.quick else 7))
