@@ -65,6 +65,30 @@ def level_positions(parent: IntArray, starts: Sequence[int]) -> IntArray:
     return position
 
 
+def subtree_ends(parent: IntArray) -> IntArray:
+    """For each row of a tree in preorder, the row after its last descendant: where the next sibling stands.
+
+    A last child ends where its parent does, and the root after the last row.
+
+    Args:
+        parent: Row of the parent, -1 for the root.
+
+    Returns:
+        Shape `(rows,)`.
+    """
+    order = np.argsort(parent, kind="stable")
+    siblings = parent[order]
+    beside = siblings[1:] == siblings[:-1]
+    row = order[:-1][beside]
+    end = np.full(len(parent), len(parent))
+    end[row] = order[1:][beside]
+    source = np.maximum(parent, 0).astype(np.int64)
+    source[row] = row
+    while not np.array_equal(source, further := source[source]):  # each turn doubles how far it looks
+        source = further
+    return end[source]
+
+
 def record_depth(parent: IntArray) -> IntArray:
     """Number of ancestors of each record. Shape `(records,)`."""
     ancestor = np.append(parent, -1).astype(

@@ -14,7 +14,7 @@ import numpy as np
 
 from peftviz.core.counting import elements_once, storage_bytes
 from peftviz.core.display import Displayed
-from peftviz.core.preorder import record_depth
+from peftviz.core.preorder import record_depth, subtree_ends
 from peftviz.core.rows import Adapter, AdapterState, BaseModel, ModuleRow, TensorRow, Totals
 from peftviz.core.tables import (
     IntArray,
@@ -268,15 +268,7 @@ class Snapshot(Displayed):
     @cached_property
     def subtree_end(self) -> IntArray:
         """For each module row, the row after its last descendant. Shape `(modules,)`."""
-        parent = self.modules.parent
-        size = np.ones(len(parent), np.int64)
-        depth = record_depth(parent)
-        order = np.argsort(depth, kind="stable")
-        bounds = np.searchsorted(depth[order], np.arange(int(depth.max(initial=0)) + 2))
-        for level in range(len(bounds) - 2, 0, -1):
-            rows = order[bounds[level] : bounds[level + 1]]
-            np.add.at(size, parent[rows], size[rows])
-        return frozen(np.arange(len(parent)) + size)
+        return frozen(subtree_ends(self.modules.parent))
 
     @cached_property
     def depth(self) -> IntArray:

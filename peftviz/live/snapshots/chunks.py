@@ -6,7 +6,7 @@ to the one in Python, which reads everything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, compress, repeat
 from operator import contains, is_not, itemgetter, or_
 from typing import Any, NamedTuple
@@ -19,10 +19,13 @@ from peftviz.live.peft_facts import REGISTRY_ATTRIBUTES
 from peftviz.live.snapshots.bulk import dicts_of, values_of
 from peftviz.live.snapshots.interning import Interner
 
+_compiled: Callable[..., Any] | None = None
 try:
-    from peftviz.live.snapshots._chunks import read_chunk as _compiled
+    from peftviz.live.snapshots._chunks import read_chunk as _read_chunk
 except ImportError:  # installed without a compiler, or for a Python without CPython's stable interface
-    _compiled = None  # type: ignore[assignment]
+    pass
+else:
+    _compiled = _read_chunk
 
 _EMPTY_SLOTS = {**vars(torch.nn.Module()), "training": False}
 
@@ -92,8 +95,7 @@ def read_chunk(modules: list[torch.nn.Module], types: Interner[type], names: Int
 
 def read_compiled(modules: list[torch.nn.Module], types: Interner[type], names: Interner[str]) -> Chunk | None:
     """As `read_chunk`; None where there is no compiled reader, and for a chunk that it leaves to the one in Python."""
-    found = _compiled and _compiled(modules, types, names, REGISTRY_ATTRIBUTES)
-    if found is None:
+    if _compiled is None or (found := _compiled(modules, types, names, REGISTRY_ATTRIBUTES)) is None:
         return None
     ids, kinds, dicts, training, hooked, registered, *entries = found
     return Chunk(
