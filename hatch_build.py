@@ -16,7 +16,7 @@ from setuptools.errors import BaseError, CCompilerError
 
 MODULE = "peftviz.live.snapshots._chunks"
 SOURCE = "peftviz/live/snapshots/_chunks.c"
-CHOICES = {"auto": "where it can be", "always": "or the build fails", "never": "pure Python"}
+CHOICES = ("auto", "always", "never")
 
 
 class CompiledReader(BuildHookInterface[Any]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -178,6 +179,33 @@ def test_the_sdist_installs_without_node_and_without_a_compiler(built: dict[str,
     installed = tmp_path / "there" / "peftviz"
     assert (installed / "views" / "static" / "inspector.js").exists()
     assert {path.suffix for path in (installed / "live" / "snapshots").glob("_chunks.*")} == {".pyi"}, "pure Python"
+
+
+@pytest.mark.parametrize(
+    ("choice", "compiler", "outcome"),
+    [
+        ("always", "/bin/false", "/bin/false"),
+        ("auto", "/bin/false", "py3-none-any.whl"),
+        ("never", "cc", "py3-none-any.whl"),
+        ("sometimes", "cc", "PEFTVIZ_COMPILE must be one of auto, always, never, not 'sometimes'"),
+    ],
+)
+def test_whether_it_is_compiled_can_be_chosen(
+    choice: str, compiler: str, outcome: str, built: dict[str, Path], tmp_path: Path
+) -> None:
+    with tarfile.open(built["sdist"]) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    result = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, source],
+        env={**os.environ, "PEFTVIZ_COMPILE": choice, "CC": compiler},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    wheels = [path.name for path in tmp_path.glob("*.whl")]
+    assert (result.returncode == 0) == bool(wheels) == outcome.endswith(".whl")
+    assert outcome in " ".join([*wheels, result.stdout, result.stderr])
 
 
 def test_a_typed_program_is_checked_against_the_wheel(fresh: Path, tmp_path: Path) -> None:
